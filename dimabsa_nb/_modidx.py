@@ -26,4 +26,12 @@ d = { 'settings': { 'branch': 'main',
                                    'dimabsa_nb.packed.token_batches': ('packed.html#token_batches', 'dimabsa_nb/packed.py'),
                                    'dimabsa_nb.packed.tree_blocks': ('packed.html#tree_blocks', 'dimabsa_nb/packed.py'),
                                    'dimabsa_nb.packed.use_packed_attention': ('packed.html#use_packed_attention', 'dimabsa_nb/packed.py'),
-                                   'dimabsa_nb.packed.visible': ('packed.html#visible', 'dimabsa_nb/packed.py')}}}
+                                   'dimabsa_nb.packed.visible': ('packed.html#visible', 'dimabsa_nb/packed.py')},
+            'dimabsa_nb.prompts': { 'dimabsa_nb.prompts.choice': ('prompts.html#choice', 'dimabsa_nb/prompts.py'),
+                                    'dimabsa_nb.prompts.coarse_parts': ('prompts.html#coarse_parts', 'dimabsa_nb/prompts.py'),
+                                    'dimabsa_nb.prompts.coarse_prompt': ('prompts.html#coarse_prompt', 'dimabsa_nb/prompts.py'),
+                                    'dimabsa_nb.prompts.encoder_input': ('prompts.html#encoder_input', 'dimabsa_nb/prompts.py'),
+                                    'dimabsa_nb.prompts.guidance_line': ('prompts.html#guidance_line', 'dimabsa_nb/prompts.py'),
+                                    'dimabsa_nb.prompts.guidance_lines': ('prompts.html#guidance_lines', 'dimabsa_nb/prompts.py'),
+                                    'dimabsa_nb.prompts.one_line': ('prompts.html#one_line', 'dimabsa_nb/prompts.py'),
+                                    'dimabsa_nb.prompts.task_sentence': ('prompts.html#task_sentence', 'dimabsa_nb/prompts.py')}}}
