@@ -8,10 +8,11 @@ __all__ = ['DIGITS', 'BUCKET_EDGES', 'ENTROPY_LEVELS', 'LOW_AROUSAL', 'RELEASE_P
            'arousal_features', 'bucket', 'entropy_level', 'bucket_names', 'token_frame', 'guidance_tokens',
            'release_test_tokens', 'true_bin_tokens']
 
-# %% ../nbs/04_guidance.ipynb #d5898cd8
+# %% ../nbs/04_guidance.ipynb #a22b99db
 import numpy as np
 import pandas as pd
 
+from .corpus import UserError
 from .prompts import COARSE_BINS, COARSE_EDGES, DIGIT_RANGE, FAITHFUL_TO, choice
 
 # %% ../nbs/04_guidance.ipynb #66040722
@@ -21,7 +22,7 @@ ENTROPY_LEVELS = 7  # Table 3: "normalized then rounded to 7 levels"
 LOW_AROUSAL = (3, 4, 5)  # the digits whose probabilities make up p_low
 RELEASE_P_LOW_EDGES = (0.05, 0.15, 0.35, 0.65)  # p0..p4, one variant of the released code
 
-# %% ../nbs/04_guidance.ipynb #2828e827
+# %% ../nbs/04_guidance.ipynb #5ba7597a
 def check_distributions(dimension: str, # "valence" (digits 1-8) or "arousal" (digits 3-8)
                         probabilities, # (n, 8) or (n, 6), one row per aspect
                         ) -> np.ndarray: # the same as float64
@@ -29,10 +30,10 @@ def check_distributions(dimension: str, # "valence" (digits 1-8) or "arousal" (d
     digits = DIGITS[choice("dimension", dimension, DIGITS)]
     values = np.asarray(probabilities, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != len(digits):
-        raise ValueError(f"{dimension} needs one row of {len(digits)} probabilities for each aspect, got an array of shape {values.shape}")
+        raise UserError(f"{dimension} needs one row of {len(digits)} probabilities for each aspect, got an array of shape {values.shape}")
     good = (values >= 0).all(axis=1) & (np.abs(values.sum(axis=1) - 1) < 1e-3)
     if not good.all():
-        raise ValueError(f"{dimension} row {int(np.argmin(good))}: {values[np.argmin(good)].tolist()} is no distribution; it must sum to 1")
+        raise UserError(f"{dimension} row {int(np.argmin(good))}: {values[np.argmin(good)].tolist()} is no distribution; it must sum to 1")
     return values
 
 # %% ../nbs/04_guidance.ipynb #9e2a9dc7
@@ -149,13 +150,13 @@ def release_test_tokens(tokens: list[dict[str, str]], # valence tokens, as `guid
     "Valence tokens with the mismatch between training and test of the authors' released code."
     return [token | {"conf": "v0", "pA": "v0", "pB": "v0", "pC": "v0"} for token in tokens]
 
-# %% ../nbs/04_guidance.ipynb #05d6803b
+# %% ../nbs/04_guidance.ipynb #6ea494ce
 def true_bin_tokens(dimension: str, # "valence" or "arousal"
                     values, # (n,) true values between 1 and 9
                     faithful_to: str = "paper", # "release" brackets the bin
                     ) -> list[dict[str, str]]: # per row {"bin": "A" | "B" | "C"}
     "The coarse bins of the ground truth, which train the separate encoders (section 4)."
     values = np.asarray(values, dtype=np.float64)
-    if not np.isfinite(values).all(): raise ValueError(f"{dimension} row {int(np.argmin(np.isfinite(values)))} has no true value to take a bin from")
+    if not np.isfinite(values).all(): raise UserError(f"{dimension} row {int(np.argmin(np.isfinite(values)))} has no true value to take a bin from")
     template = "[BIN_{}]" if choice("faithful_to", faithful_to, FAITHFUL_TO) == "release" else "{}"
     return [{"bin": template.format(name)} for name in coarse_bin_names(dimension, values)]

@@ -7,8 +7,10 @@ __all__ = ['PROMPT_VERSION', 'ANSWER_TOKEN', 'FAITHFUL_TO', 'DIGIT_RANGE', 'COAR
            'COARSE_PREFIX', 'UNCERTAINTY', 'GUIDANCE_LINES', 'VARIANTS', 'INSTRUCTION', 'choice', 'one_line',
            'task_sentence', 'coarse_parts', 'coarse_prompt', 'guidance_line', 'guidance_lines', 'encoder_input']
 
-# %% ../nbs/02_prompts.ipynb #64d5a52e
+# %% ../nbs/02_prompts.ipynb #074c6457
 import re
+
+from .corpus import UserError, clean_aspect
 
 # %% ../nbs/02_prompts.ipynb #79274fd6
 PROMPT_VERSION = "appendix-a-1"  # saved with every trained model; a change of any string below changes it
@@ -17,13 +19,13 @@ FAITHFUL_TO = ("paper", "release")  # whose way, where the paper and the authors
 DIGIT_RANGE = {"valence": (1, 8), "arousal": (3, 8)}  # lowest and highest digit of each prompt
 COARSE_BINS, COARSE_EDGES = ("A", "B", "C"), (3.0, 6.0)  # A below three, B below six, C from six (section 3.1)
 
-# %% ../nbs/02_prompts.ipynb #fde6019a
+# %% ../nbs/02_prompts.ipynb #d2de313e
 def choice(name: str, # what is being chosen, for the message
            value: str, # the value given
            allowed, # the values there are
            ) -> str: # `value`, if it is one of them
     "Refuse a value that is none of the choices."
-    if value not in allowed: raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
+    if value not in allowed: raise UserError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
     return value
 
 # %% ../nbs/02_prompts.ipynb #12dc8260
@@ -60,25 +62,25 @@ Language: {language}
 Domain: {domain}
 Text:"""
 
-# %% ../nbs/02_prompts.ipynb #ae571def
+# %% ../nbs/02_prompts.ipynb #1ff4dd01
 def coarse_parts(dimension: str, # "valence" or "arousal"
                  language: str, # language code, e.g. "eng"
                  domain: str, # domain, e.g. "laptop"
                  text: str, # the review
-                 aspect: str, # the cleaned aspect ("general sentiment" for NULL)
+                 aspect: str, # the aspect as the corpus has it; NULL reads "general sentiment"
                  faithful_to: str = "paper", # "release": no answer token in the arousal prompt
                  ) -> tuple[str, str, str]: # prefix, text, suffix; their concatenation is the prompt
     "The prompt of Appendix A in three parts, of which only the middle one may be truncated."
     answer = "" if faithful_to == "release" and dimension == "arousal" else ANSWER_TOKEN
     prefix = COARSE_PREFIX.format(task=task_sentence(dimension, faithful_to), language=one_line(language), domain=one_line(domain))
-    return prefix, f" {one_line(text)}", f"\nAspect: {one_line(aspect)}\n\nOutput: {answer}"
+    return prefix, f" {one_line(text)}", f"\nAspect: {one_line(clean_aspect(aspect))}\n\nOutput: {answer}"
 
-# %% ../nbs/02_prompts.ipynb #77ef9b16
+# %% ../nbs/02_prompts.ipynb #f3a4afdd
 def coarse_prompt(dimension: str, # "valence" or "arousal"
                   language: str, # language code, e.g. "eng"
                   domain: str, # domain, e.g. "laptop"
                   text: str, # the review
-                  aspect: str, # the cleaned aspect ("general sentiment" for NULL)
+                  aspect: str, # the aspect as the corpus has it; NULL reads "general sentiment"
                   faithful_to: str = "paper", # "release": no answer token in the arousal prompt
                   ) -> str: # the whole prompt; the digit is predicted at its last position
     "The valence or arousal LLM prompt of Appendix A."
@@ -93,7 +95,7 @@ GUIDANCE_LINES = {
                 "arousal": "A:bin={bin} pLow={pLow} exp={exp}"},
     "separate": {"valence": "V:bin={bin}", "arousal": "A:bin={bin}"}}
 
-# %% ../nbs/02_prompts.ipynb #adc411d7
+# %% ../nbs/02_prompts.ipynb #b2f960c1
 def guidance_line(dimension: str, # "valence" or "arousal"
                   guidance: dict[str, str], # the tokens of one row, as `guidance.guidance_tokens` gives them
                   style: str = "paper", # "paper", "release" or "separate" (the coarse bin alone)
@@ -102,7 +104,7 @@ def guidance_line(dimension: str, # "valence" or "arousal"
     template = GUIDANCE_LINES[style][dimension]
     try: return template.format(**guidance)
     except KeyError as missing:
-        raise ValueError(f"{dimension} guidance lacks the token {missing}; the {style} input needs {template}") from None
+        raise UserError(f"{dimension} guidance lacks the token {missing}; the {style} input needs {template}") from None
 
 # %% ../nbs/02_prompts.ipynb #4c5f8180
 VARIANTS = {"joint": ("valence", "arousal"), "separate-valence": ("valence",), "separate-arousal": ("arousal",)}
@@ -118,12 +120,12 @@ def guidance_lines(variant: str, # one of `VARIANTS`
     dimensions = VARIANTS[choice("variant", variant, VARIANTS)]
     return [guidance_line(dimension, guidance[dimension], style) for dimension in dimensions if guidance[dimension] is not None]
 
-# %% ../nbs/02_prompts.ipynb #bd3cf5f9
+# %% ../nbs/02_prompts.ipynb #1fea588c
 def encoder_input(variant: str, # "joint", "separate-valence" or "separate-arousal"
                   language: str, # language code, e.g. "eng"
                   domain: str, # domain, e.g. "laptop"
                   text: str, # the review
-                  aspect: str, # the cleaned aspect ("general sentiment" for NULL)
+                  aspect: str, # the aspect as the corpus has it; NULL reads "general sentiment"
                   valence_guidance: dict[str, str] | None = None, # tokens of the valence LLM for this row
                   arousal_guidance: dict[str, str] | None = None, # tokens of the arousal LLM for this row
                   faithful_to: str = "paper", # "release": its features, on one line, with a bar between the dimensions
@@ -131,6 +133,6 @@ def encoder_input(variant: str, # "joint", "separate-valence" or "separate-arous
     "The E5 encoder input of Appendix A."
     lines = guidance_lines(variant, {"valence": valence_guidance, "arousal": arousal_guidance}, faithful_to)
     instruction = INSTRUCTION.format(target=" and ".join(VARIANTS[variant]))
-    place, what = f"Lang={one_line(language)} Domain={one_line(domain)}", [f"Aspect: {one_line(aspect)}", f"Text: {one_line(text)}"]
+    place, what = f"Lang={one_line(language)} Domain={one_line(domain)}", [f"Aspect: {one_line(clean_aspect(aspect))}", f"Text: {one_line(text)}"]
     query = " ".join([place, *filter(None, [" | ".join(lines)]), *what]) if faithful_to == "release" else "\n".join([place, *lines, *what])
     return f"Instruct: {instruction}\nQuery: {query}"
