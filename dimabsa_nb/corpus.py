@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['logger', 'PAIRS', 'SPLITS', 'COLUMNS', 'LANGUAGES', 'DOMAINS', 'FILE_NAME', 'PARALLEL', 'GENERAL', 'LABEL',
            'ASPECT_KEYS', 'FATAL', 'OPINIONS', 'DEGREES', 'ENGLISH', 'JAPANESE', 'CHINESE', 'RUSSIAN', 'UKRAINIAN',
-           'TATAR', 'WORDS', 'SYNTHETIC_PAIRS', 'UserError', 'CorpusError', 'DataUnavailable', 'plain', 'write_atomic',
-           'write_jsonl', 'read_text', 'read_jsonl', 'parse_name', 'source_id', 'clean_aspect', 'LineError',
-           'refuse_constant', 'parse_json', 'take', 'parse_label', 'parse_aspects', 'parse_record', 'defect',
-           'read_lines', 'read_records', 'stop_at_fatal', 'corpus_root', 'pair_order', 'corpus_files', 'file_rows',
-           'as_rows', 'row_defects', 'repeat_defects', 'id_defects', 'inspect_corpus', 'read_corpus', 'table1', 'draw',
-           'internal_split', 'balanced_subset', 'plan_label', 'plan_text', 'say', 'plant_oddities', 'synthetic_records',
-           'synthetic_corpus']
+           'TATAR', 'WORDS', 'SYNTHETIC_PAIRS', 'COMMIT', 'SOURCE', 'SUBTASK', 'ENG_FILES', 'JPN_FILES', 'RUS_FILES',
+           'TAT_FILES', 'UKR_FILES', 'ZHO_FILES', 'OFFICIAL_FILES', 'INPUT_PAIR', 'UserError', 'CorpusError',
+           'DataUnavailable', 'plain', 'write_atomic', 'write_jsonl', 'read_text', 'read_jsonl', 'parse_name',
+           'source_id', 'clean_aspect', 'LineError', 'refuse_constant', 'parse_json', 'take', 'parse_label',
+           'parse_aspects', 'parse_record', 'defect', 'read_lines', 'read_records', 'stop_at_fatal', 'corpus_root',
+           'pair_order', 'corpus_files', 'file_rows', 'as_rows', 'row_defects', 'repeat_defects', 'id_defects',
+           'inspect_corpus', 'read_corpus', 'table1', 'draw', 'internal_split', 'balanced_subset', 'plan_label',
+           'plan_text', 'say', 'plant_oddities', 'synthetic_records', 'synthetic_corpus', 'cache_folder', 'sha256',
+           'download', 'fetch', 'find_data', 'name_pair', 'read_inputs']
 
 # %% ../nbs/00_corpus.ipynb #6ed8e521
 import hashlib, json, logging, math, os, random, re, tempfile, urllib.request
@@ -46,16 +48,16 @@ def plain(
     if isinstance(value, (list, tuple)): return [plain(item) for item in value]
     return None if value is None or value is pd.NA or value != value else value
 
-# %% ../nbs/00_corpus.ipynb #304cc30e
+# %% ../nbs/00_corpus.ipynb #8e4b3624
 def write_atomic(
     path: str | Path, # the file to write; its folder is made where missing
-    text: str, # the whole content
+    content: str | bytes, # the whole content; text is written as UTF-8
     ) -> Path: # the file
-    "Write `text` as UTF-8 by way of a neighbouring file and an atomic rename."
+    "Write a file by way of a neighbouring one and an atomic rename."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(text.encode("utf-8"))
+    partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
     return partial.replace(path)
 
 # %% ../nbs/00_corpus.ipynb #87ebeebf
@@ -149,7 +151,7 @@ def refuse_constant(
     "JSON has no NaN and no infinity, though Python's reader would take them."
     raise LineError("not_a_number", f"{name} is no number the format knows; write a number or leave the label out")
 
-# %% ../nbs/00_corpus.ipynb #9be3113a
+# %% ../nbs/00_corpus.ipynb #83090245
 def parse_json(
     line: str, # one line of a file
     ) -> dict: # the object on it
@@ -157,7 +159,8 @@ def parse_json(
     try: record = json.loads(line, parse_constant=refuse_constant)
     except LineError: raise
     except (ValueError, RecursionError) as error:
-        raise LineError("invalid_json", f"not a complete JSON object ({error}); write one whole object on this line") from None
+        why = f"{error.msg.lower()}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "a number or nesting beyond bounds"
+        raise LineError("invalid_json", f"not a complete JSON object ({why}); write one whole object on this line") from None
     if not isinstance(record, dict):
         raise LineError("wrong_type", f"a JSON {type(record).__name__} instead of an object; write {{\"ID\": ..., \"Text\": ...}}")
     return record
@@ -175,8 +178,8 @@ def take(
         raise LineError("wrong_type", f"{key!r} is {json.dumps(record[key], ensure_ascii=False)[:40]}; write {names[kind]}")
     return record[key]
 
-# %% ../nbs/00_corpus.ipynb #40bed984
-LABEL = re.compile(r"\s*([-+]?[0-9]+(?:\.[0-9]*)?)\s*#\s*([-+]?[0-9]+(?:\.[0-9]*)?)\s*", re.ASCII)
+# %% ../nbs/00_corpus.ipynb #96a55158
+LABEL = re.compile(r"\s*([-+]?[0-9]{1,9}(?:\.[0-9]*)?)\s*#\s*([-+]?[0-9]{1,9}(?:\.[0-9]*)?)\s*", re.ASCII)
 
 def parse_label(
     label: str | None, # such as "7.12#6.50"
@@ -364,15 +367,15 @@ def id_defects(
              ("id_in_several_splits", across, "stands in another split")]
     return [defect(row.file, row.line, kind, f"ID {row.id!r} {detail}") for kind, mask, detail in words for row in texts[mask].itertuples()]
 
-# %% ../nbs/00_corpus.ipynb #3e265f04
+# %% ../nbs/00_corpus.ipynb #94c8d714
 def inspect_corpus(
     folder: str | Path, # a corpus, a checkout of the official release, or one file
     splits: tuple = SPLITS, # which splits to read
     ) -> tuple[pd.DataFrame, list[dict]]: # the rows, and every defect as file, line, kind, detail
     "Read a corpus and list every defect, fatal ones included, in the order of files and lines."
-    if not Path(folder).exists(): raise DataUnavailable(f"{folder}: no such file or folder; give the folder that holds task-dataset/")
+    if not Path(folder).exists(): raise CorpusError(f"{folder}: no such file or folder; give the folder that holds task-dataset/")
     files, defects = corpus_files(folder, splits), []
-    if not files: raise DataUnavailable(f"{folder}: no corpus file of {', '.join(splits)}; name files LANGUAGE_DOMAIN_SPLIT.jsonl, such as eng_laptop_test.jsonl")
+    if not files: raise CorpusError(f"{folder}: no corpus file of {', '.join(splits)}; name files LANGUAGE_DOMAIN_SPLIT.jsonl, such as eng_laptop_test.jsonl")
     rows = as_rows([row for file in files for row in file_rows(file, defects)])
     defects += row_defects(rows) + repeat_defects(rows) + id_defects(rows)
     order = {file["name"]: place for place, file in enumerate(files)}
@@ -423,17 +426,18 @@ def internal_split(
     rank = number.groupby(family).rank(method="dense")
     return (rank <= (rank.groupby(family).transform("max") * fraction).round()).rename("internal")
 
-# %% ../nbs/00_corpus.ipynb #659d1af6
+# %% ../nbs/00_corpus.ipynb #0ead91ed
 def balanced_subset(
     rows: pd.DataFrame, # rows to choose from, usually one split
-    per_pair: int, # at most so many rows of each pair; 0 takes all
+    per_pair: int, # at most so many rows of each pair, though at least one text; 0 takes all
     seed: int, # another seed, another choice
     ) -> pd.DataFrame: # the chosen rows, in their old order
-    "Choose whole texts until a pair has its rows, the same texts in the parallel languages."
+    "Choose whole texts until a pair has its rows, the same reviews in the parallel languages."
     if per_pair <= 0: return rows
     keys = pd.DataFrame({"pair": rows["pair"], "number": draw(rows["source_id"], seed, "subset")})
     counts = keys.groupby(["pair", "number"], sort=True).size()
-    taken = counts.groupby(level="pair").cumsum() <= per_pair
+    running = counts.groupby(level="pair").cumsum()
+    taken = (running <= per_pair) | (running == counts)
     return rows[taken.reindex(pd.MultiIndex.from_frame(keys)).to_numpy()]
 
 # %% ../nbs/00_corpus.ipynb #037ff38e
@@ -567,3 +571,151 @@ def synthetic_corpus(
             name = f"{pair[:3]}/{pair}_{split}_{task}.jsonl"
             write_atomic(Path(folder)/"task-dataset/track_a/subtask_1"/name, lines + "\n" * (f"{pair}_{split}" == "zho_laptop_test"))
     return Path(folder)
+
+# %% ../nbs/00_corpus.ipynb #595d5e2f
+COMMIT = "bdc93be1224106ae7d3eb95739c02a76ed4ae8a1"
+SOURCE = f"https://raw.githubusercontent.com/DimABSA/DimABSA2026/{COMMIT}"
+SUBTASK = "task-dataset/track_a/subtask_1"
+
+# %% ../nbs/00_corpus.ipynb #c867d1c4
+ENG_FILES = {
+    "eng_laptop_dev_task1.jsonl": "56e04afe9d84e925ccaa5209a4f4f68e9e6581f8a82cab71f36e2a65e8f12e8d",
+    "eng_laptop_test_task1.jsonl": "40489da15c4db051f81efa5b1c1c1133a8bb0fcba7111fac57182537fafb31af",
+    "eng_laptop_train_alltasks.jsonl": "8cac1811b543999206f0f69c2ad6bf387bde12bbdc237946ace66c8f6be7d221",
+    "eng_restaurant_dev_task1.jsonl": "c6dddb81b72208eab1ec36738fe3d8a484893d81e2187b40dfed286c408c8272",
+    "eng_restaurant_test_task1.jsonl": "ac117e7b0c10bea6a96f41167c07abba287b99db50514dc6e04199dc14e00245",
+    "eng_restaurant_train_alltasks.jsonl": "bebab04e593f3f6afe76f144b897c85bcc2eb9749bfbfa1e0080e7d4e2d3985c",
+}
+
+# %% ../nbs/00_corpus.ipynb #0475565a
+JPN_FILES = {
+    "jpn_finance_dev_task1.jsonl": "451f82b8265c116c86abd3cede3dc8bacc99c8d82058e371418ecde6cae1a333",
+    "jpn_finance_test_task1.jsonl": "3b5a7c8136109e778d1b5cb594d8b64f17bf990d5957735af6ce65c0685ea839",
+    "jpn_finance_train_task1.jsonl": "8db33af07be8e193aed666afa4ad997960e5e1bdeb7a2f037c647a5623b1d8ed",
+    "jpn_hotel_dev_task1.jsonl": "7d44bf71829b3064aadba406b54382260173a29769c00701c6b4347a9c6eaace",
+    "jpn_hotel_test_task1.jsonl": "5ce11817f969f8e95f1a6d6a2b8ecad9928bf6b3792e96769204adcb8f6dc7dc",
+    "jpn_hotel_train_alltasks.jsonl": "ec3dbffd24e1175fad20a3e5519427d4019ae346af7359f162176a1ce3bf39e5",
+}
+
+# %% ../nbs/00_corpus.ipynb #14c75a41
+RUS_FILES = {
+    "rus_restaurant_dev_task1.jsonl": "963a3caff677c18c2f73e41aedf1378d9bdef32c74ff1bb74db1cf94943cff11",
+    "rus_restaurant_test_task1.jsonl": "160c1b95dc1bffee858aa7abb132d213c219ef991b46abbe0f76a2fa64e7a984",
+    "rus_restaurant_train_alltasks.jsonl": "a81c2e737a0ed8e3fcfee48864403a3339ab388b7ed545436f45a11ae878b92a",
+}
+
+# %% ../nbs/00_corpus.ipynb #271d0cbc
+TAT_FILES = {
+    "tat_restaurant_dev_task1.jsonl": "6ab8d395ef43b3c5cc1342fa9ebc307f3188ab1d4847a9ffd38f265c71bbb95f",
+    "tat_restaurant_test_task1.jsonl": "f07684ec1b28b8fca18b367627ceb0adce993d1515de22b0e0e49be62ef8a17d",
+    "tat_restaurant_train_alltasks.jsonl": "1f374e08dfd3fac61d9ca6935e185958f889a24a6690dacec6ff6497d4d54917",
+}
+
+# %% ../nbs/00_corpus.ipynb #36984991
+UKR_FILES = {
+    "ukr_restaurant_dev_task1.jsonl": "f33e3158cb819db86cdd87546ef8cd4a2e1582f79ab9ad6cd02f207e172891a3",
+    "ukr_restaurant_test_task1.jsonl": "3ed95f55ab7d95a3c7b61df87c5e0267c734447c0dd2c2414955d672926f6643",
+    "ukr_restaurant_train_alltasks.jsonl": "6c1e4843fb9af233a1103c751b56b99596f724ef9309ff6156f4041e4560bff1",
+}
+
+# %% ../nbs/00_corpus.ipynb #26f8f3a2
+ZHO_FILES = {
+    "zho_finance_dev_task1.jsonl": "77f8c1932021287f55b8e82a97759a413b7d43de51f94511c86233539da1010f",
+    "zho_finance_test_task1.jsonl": "bebd9de4b4fb99013441eb8e4b5b7a607b1b4db6dec264358249e7c1872b0a35",
+    "zho_finance_train_task1.jsonl": "53a964b8c380351d1b83e0ea6846908499ea834be90fecb4363577d0a4020673",
+    "zho_laptop_dev_task1.jsonl": "bc2595b579441145a04744de23cda74e59a80f2fe97aa6e3db71bc3e54ef4935",
+    "zho_laptop_test_task1.jsonl": "dfe95464681b90205ec2dd961386f90de24aae3703d7e883e770354a04ca5415",
+    "zho_laptop_train_alltasks.jsonl": "cb42521ee379ecfdbad87b2d2fd32eb4d5dc4add4b0693965325ec29e58009ca",
+    "zho_restaurant_dev_task1.jsonl": "39136b07a0f86d4b1af63a45aefd79e64ff48bfa3c1ec7936371910d4d74585e",
+    "zho_restaurant_test_task1.jsonl": "30ff607a2845198d44d64dbf391e7cdb410f51531406706c989c67b2e2ff661d",
+    "zho_restaurant_train_alltasks.jsonl": "6c3290734269f2bd4852daf57339fec7436af46cb93e3821c67f5926fd133849",
+}
+
+# %% ../nbs/00_corpus.ipynb #f7b84482
+OFFICIAL_FILES = {f"{SUBTASK}/{name[:3]}/{name}": digest
+                  for files in (ENG_FILES, JPN_FILES, RUS_FILES, UKR_FILES, ZHO_FILES, TAT_FILES) for name, digest in files.items()}
+
+# %% ../nbs/00_corpus.ipynb #0f3c4277
+def cache_folder(
+    ) -> Path: # not necessarily there yet
+    "The folder that downloads and converted weights are kept in."
+    from platformdirs import user_cache_dir
+    return Path(os.environ.get("DIMABSA_CACHE") or user_cache_dir("dimabsa_nb", appauthor=False)).expanduser()
+
+# %% ../nbs/00_corpus.ipynb #addc9064
+def sha256(
+    path: str | Path, # a file, there or not
+    ) -> str: # 64 hexadecimal digits, or "" where there is no file
+    "A file's SHA-256."
+    path = Path(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+# %% ../nbs/00_corpus.ipynb #db654eb5
+def download(
+    url: str, # where from
+    path: Path, # where to
+    digest: str, # its SHA-256
+    ):
+    "Fetch one file, and keep it only if its hash is right."
+    mend = "set DIMABSA_DATA to the folder that holds task-dataset/, or work with corpus=synthetic"
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer: data = answer.read()
+    except (OSError, HTTPException) as error:
+        raise DataUnavailable(f"{url}: cannot be downloaded ({getattr(error, 'reason', error)}); {mend}") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != digest: raise DataUnavailable(f"{url}: SHA-256 {found[:12]} is not the pinned {digest[:12]}; {mend}")
+    write_atomic(path, data)
+
+# %% ../nbs/00_corpus.ipynb #6b6ef5ec
+def fetch(
+    folder: str | Path | None = None, # where task-dataset/ goes; the cache where not given
+    source: str = SOURCE, # the address that the file names are appended to
+    files: dict = OFFICIAL_FILES, # name under the address, and its SHA-256
+    ) -> Path: # the folder that holds task-dataset/
+    "Download the official corpora at the pinned commit, checked file by file."
+    from tqdm.auto import tqdm
+    folder = Path(folder or cache_folder()/f"DimABSA2026-{COMMIT[:7]}")
+    for name, digest in tqdm(files.items(), desc="official corpora", unit="file", disable=None):
+        if sha256(folder/name) != digest: download(f"{source}/{name}", folder/name, digest)
+    return folder
+
+# %% ../nbs/00_corpus.ipynb #3c1eb87b
+def find_data(
+    data: str | Path | None = None, # a corpus; the folder that holds task-dataset/, or any folder of files in the task's format
+    ) -> Path: # that folder
+    "Find the official corpora, or say in one line what to do."
+    for given, where in ((data, ""), (os.environ.get("DIMABSA_DATA"), "DIMABSA_DATA=")):
+        if not given: continue
+        if corpus_files(given): return Path(given)
+        raise CorpusError(f"{where}{given}: holds no corpus; give the folder that holds task-dataset/, or one with files such as eng_laptop_test.jsonl")
+    return fetch()
+
+# %% ../nbs/00_corpus.ipynb #2f317dfa
+INPUT_PAIR = ("eng", "restaurant")
+
+def name_pair(
+    path: str | Path, # a file
+    ) -> tuple[str, str] | None: # language and domain, None where the name tells neither
+    "Read language and domain off a file's name; a leading `pred_` is passed over."
+    name = Path(path).name.removeprefix("pred_")
+    parts = parse_name(name)
+    if parts: return parts["language"], parts["domain"]
+    language, _, domain = name.split(".")[0].partition("_")
+    return (language, domain) if language in LANGUAGES and domain else None
+
+# %% ../nbs/00_corpus.ipynb #4fa61622
+def read_inputs(
+    path: str | Path, # JSON lines with ID, Text, and Aspect (strings), Aspect_VA or Quadruplet
+    ) -> pd.DataFrame: # rows as of a corpus, split "test", labels kept where there are any
+    "Read texts and aspects to predict, or say in one line which line breaks the format."
+    path, defects, values = Path(path), [], []
+    pair, records = name_pair(path) or INPUT_PAIR, read_records(path, path.name, defects)
+    for record in records:
+        try: language, domain = [take({key: default} | record["record"], key, str) for key, default in zip(("Language", "Domain"), pair)]
+        except LineError as error: defects.append(defect(path.name, record["line"], error.kind, str(error))); continue
+        given = (f"{language}_{domain}", language, domain, "test", record["id"], source_id(language, domain, record["id"]), record["text"])
+        values += [(*given, *aspect, path.name, record["line"]) for aspect in record["aspects"]]
+    stop_at_fatal(sorted(defects, key=lambda entry: entry["line"]), path.parent)
+    if not name_pair(path) and not all({"Language", "Domain"} <= set(record["record"]) for record in records):
+        logger.warning("%s: texts without 'Language' and 'Domain' are taken as %s %s", path, *INPUT_PAIR)
+    return as_rows(values)
