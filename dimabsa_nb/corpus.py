@@ -151,7 +151,7 @@ def refuse_constant(
     "JSON has no NaN and no infinity, though Python's reader would take them."
     raise LineError("not_a_number", f"{name} is no number the format knows; write a number or leave the label out")
 
-# %% ../nbs/00_corpus.ipynb #83090245
+# %% ../nbs/00_corpus.ipynb #33db62b8
 def parse_json(
     line: str, # one line of a file
     ) -> dict: # the object on it
@@ -159,7 +159,7 @@ def parse_json(
     try: record = json.loads(line, parse_constant=refuse_constant)
     except LineError: raise
     except (ValueError, RecursionError) as error:
-        why = f"{error.msg.lower()}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "a number or nesting beyond bounds"
+        why = f"{error.msg.lower().removesuffix(' at')} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else "a number or nesting beyond bounds"
         raise LineError("invalid_json", f"not a complete JSON object ({why}); write one whole object on this line") from None
     if not isinstance(record, dict):
         raise LineError("wrong_type", f"a JSON {type(record).__name__} instead of an object; write {{\"ID\": ..., \"Text\": ...}}")
