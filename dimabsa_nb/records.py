@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['ABOUT', 'USAGE', 'COLOURS', 'MARKERS', 'LINES', 'HATCHES', 'jsonable', 'write_json', 'digest', 'hash_of',
            'output_digests', 'peak_memory', 'write_metrics', 'read_metrics', 'Record', 'write_record', 'read_record',
-           'versions', 'git_state', 'parsed', 'names_in', 'binds', 'imported', 'reached_modules', 'best_of', 'printed',
-           'markdown_table', 'latex_escape', 'latex_table', 'write_table', 'figure_style', 'bar_styles', 'save_figure']
+           'versions', 'git_state', 'parsed', 'names_in', 'binds', 'imported', 'reached_modules', 'input_digest',
+           'unchanged', 'changes', 'why_stale', 'publish', 'best_of', 'printed', 'markdown_table', 'latex_escape',
+           'latex_table', 'write_table', 'figure_style', 'bar_styles', 'save_figure']
 
 # %% ../nbs/09_records.ipynb #158c4ab3
 import ast, hashlib, json, os, re, resource, subprocess, sys
@@ -218,6 +219,68 @@ def reached_modules(
         if reached == found: break
         found = reached
     return {name: hash_of([ast.dump(node) for node in nodes]) for name, nodes in found.items()}
+
+# %% ../nbs/09_records.ipynb #56994216
+def input_digest(
+    path # A file or a folder
+)->str: # Hash of what lies there
+    "Hash the files that a parameter names."
+    path = Path(path).expanduser()
+    if not path.exists(): raise UserError(f"{path}: no such file or folder")
+    files = [file for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [path]
+    stats = [file.stat() for file in files]
+    marks = [digest(file) if stat.st_size < 2**27 else [stat.st_size, stat.st_mtime_ns] for file, stat in zip(files, stats)]
+    return hash_of([[file.relative_to(path).as_posix() for file in files], marks])
+
+# %% ../nbs/09_records.ipynb #5dab8911
+def unchanged(
+    folder, # A finished stage's folder
+    name:str, # One of its outputs
+    known:str # The hash that the record gives it
+)->bool: # Whether it is still there, with that hash
+    "Check one output against its record."
+    path, recorded = Path(folder)/name, (Path(folder)/"record.json").stat().st_mtime_ns
+    return path.is_file() and (path.stat().st_mtime_ns <= recorded or digest(path) == known)
+
+# %% ../nbs/09_records.ipynb #23ddced4
+def changes(
+    part:str, # A field of the record
+    before, # What it was
+    now # What it is
+)->str: # What changed in it
+    "Explain why a record no longer fits."
+    if part == "code": return "its code cells changed"
+    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    if part in ("parameters", "versions"): names = [f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in names]
+    return f"{part} changed: {', '.join(names)}"
+
+# %% ../nbs/09_records.ipynb #47ce8d5f
+def why_stale(
+    folder, # A stage's folder
+    parts:dict # What the stage depends on now: the record's fields that make up the key
+)->str: # The first reason found; empty if the stage is done
+    "Say why a stage must run again: it has no record, another key, or lost outputs."
+    if not (Path(folder)/"record.json").is_file(): return "has not run"
+    try: record = read_record(folder)
+    except ValueError: return "its record cannot be read"
+    changed = [changes(part, getattr(record, part), now) for part, now in parts.items() if getattr(record, part) != now]
+    lost = [name for name, known in record.outputs.items() if not unchanged(folder, name, known)]
+    return (changed + [f"outputs were lost or altered: {', '.join(lost)}"] * bool(lost) + [""])[0]
+
+# %% ../nbs/09_records.ipynb #1874bef6
+def publish(
+    root, # The repository
+    profile:str, # The profile's name
+    folder # A finished stage's folder, named like the stage
+):
+    "Copy a stage's tables, figures and record to `results/PROFILE` and `figures/PROFILE`."
+    root, folder = Path(root), Path(folder)
+    copies = {root/"results"/profile/"records"/f"{folder.name}.json": folder/"record.json"}
+    for kind in ("results", "figures"):
+        files = [file for file in (folder/kind).rglob("*") if file.is_file()]
+        copies |= {root/kind/profile/file.relative_to(folder/kind): file for file in files}
+    for target, source in copies.items():
+        if not target.is_file() or target.read_bytes() != source.read_bytes(): write_atomic(target, source.read_bytes())
 
 # %% ../nbs/09_records.ipynb #fe50d67e
 def best_of(
