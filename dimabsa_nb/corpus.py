@@ -8,12 +8,12 @@ __all__ = ['logger', 'PAIRS', 'SPLITS', 'COLUMNS', 'LANGUAGES', 'DOMAINS', 'FILE
            'TATAR', 'WORDS', 'SYNTHETIC_PAIRS', 'COMMIT', 'SOURCE', 'SUBTASK', 'ENG_FILES', 'JPN_FILES', 'RUS_FILES',
            'TAT_FILES', 'UKR_FILES', 'ZHO_FILES', 'OFFICIAL_FILES', 'INPUT_PAIR', 'UserError', 'CorpusError',
            'DataUnavailable', 'plain', 'write_atomic', 'write_jsonl', 'read_text', 'read_jsonl', 'parse_name',
-           'source_id', 'clean_aspect', 'LineError', 'refuse_constant', 'parse_json', 'take', 'parse_label',
-           'parse_aspects', 'parse_record', 'defect', 'read_lines', 'read_records', 'stop_at_fatal', 'corpus_root',
-           'pair_order', 'corpus_files', 'file_rows', 'as_rows', 'row_defects', 'repeat_defects', 'id_defects',
-           'inspect_corpus', 'read_corpus', 'table1', 'draw', 'internal_split', 'balanced_subset', 'plan_label',
-           'plan_text', 'say', 'plant_oddities', 'synthetic_records', 'synthetic_corpus', 'cache_folder', 'sha256',
-           'download', 'fetch', 'find_data', 'name_pair', 'read_inputs']
+           'name_pair', 'source_id', 'clean_aspect', 'LineError', 'refuse_constant', 'parse_json', 'take',
+           'parse_label', 'parse_aspects', 'parse_record', 'defect', 'read_lines', 'read_records', 'stop_at_fatal',
+           'corpus_root', 'pair_order', 'file_parts', 'corpus_files', 'file_rows', 'as_rows', 'row_defects',
+           'repeat_defects', 'id_defects', 'inspect_corpus', 'read_corpus', 'table1', 'draw', 'internal_split',
+           'balanced_subset', 'plan_label', 'plan_text', 'say', 'plant_oddities', 'synthetic_records',
+           'synthetic_corpus', 'cache_folder', 'sha256', 'download', 'fetch', 'find_data', 'read_inputs']
 
 # %% ../nbs/00_corpus.ipynb #6ed8e521
 import hashlib, json, logging, math, os, random, re, tempfile, urllib.request
@@ -113,6 +113,17 @@ def parse_name(
     "Read `eng_laptop_train_alltasks.jsonl` as its three parts."
     found = FILE_NAME.fullmatch(Path(name).name)
     return found.groupdict() if found else None
+
+# %% ../nbs/00_corpus.ipynb #b6d0723b
+def name_pair(
+    path: str | Path, # a file
+    ) -> tuple[str, str] | None: # language and domain, None where the name tells neither
+    "Read language and domain off a file's name; after a leading `pred_`, any language will do."
+    name = Path(path).name
+    parts = parse_name(name.removeprefix("pred_"))
+    if parts: return parts["language"], parts["domain"]
+    language, _, domain = name.removeprefix("pred_").split(".")[0].partition("_")
+    return (language, domain) if domain and (language in LANGUAGES or name.startswith("pred_")) else None
 
 # %% ../nbs/00_corpus.ipynb #113b203a
 PARALLEL = ("rus", "tat", "ukr")
@@ -295,17 +306,24 @@ def pair_order(
     "Sort pairs as Table 1 does, and unknown ones after them."
     return (PAIRS.index(pair) if pair in PAIRS else len(PAIRS), pair)
 
-# %% ../nbs/00_corpus.ipynb #68888cb9
+# %% ../nbs/00_corpus.ipynb #4c3f774f
+def file_parts(
+    path: Path, # a file that was named by itself
+    ) -> dict: # language, domain, split
+    "What is known of a single file: what its name tells, else the language \"und\", the name as domain, and the split test."
+    language, domain = name_pair(path) or ("und", path.name.split(".")[0])
+    return parse_name(path) or dict(language=language, domain=domain, split="test")
+
+# %% ../nbs/00_corpus.ipynb #77aee2e2
 def corpus_files(
     folder: str | Path, # a corpus, or one file
-    splits: tuple = SPLITS, # which splits; one file is taken whatever its split
+    splits: tuple = SPLITS, # which splits; one file is taken whatever its name and split
     ) -> list[dict]: # path, name relative to the root, pair, language, domain, split
     "The files of a corpus, in order."
-    root, found = corpus_root(folder), []
-    paths = [Path(folder)] if Path(folder).is_file() else sorted(root.rglob("*.jsonl"))
-    for path in paths:
-        parts = parse_name(path)
-        if parts and (parts["split"] in splits or Path(folder).is_file()):
+    root, found, alone = corpus_root(folder), [], Path(folder).is_file()
+    for path in [Path(folder)] if alone else sorted(root.rglob("*.jsonl")):
+        parts = file_parts(path) if alone else parse_name(path)
+        if parts and (alone or parts["split"] in splits):
             found.append(dict(path=path, name=path.relative_to(root).as_posix(), pair=f"{parts['language']}_{parts['domain']}", **parts))
     return sorted(found, key=lambda file: (*pair_order(file["pair"]), SPLITS.index(file["split"]), file["name"]))
 
@@ -690,18 +708,8 @@ def find_data(
         raise CorpusError(f"{where}{given}: holds no corpus; give the folder that holds task-dataset/, or one with files such as eng_laptop_test.jsonl")
     return fetch()
 
-# %% ../nbs/00_corpus.ipynb #2f317dfa
+# %% ../nbs/00_corpus.ipynb #bf8656a7
 INPUT_PAIR = ("eng", "restaurant")
-
-def name_pair(
-    path: str | Path, # a file
-    ) -> tuple[str, str] | None: # language and domain, None where the name tells neither
-    "Read language and domain off a file's name; a leading `pred_` is passed over."
-    name = Path(path).name.removeprefix("pred_")
-    parts = parse_name(name)
-    if parts: return parts["language"], parts["domain"]
-    language, _, domain = name.split(".")[0].partition("_")
-    return (language, domain) if language in LANGUAGES and domain else None
 
 # %% ../nbs/00_corpus.ipynb #4fa61622
 def read_inputs(
