@@ -35,7 +35,7 @@ class Chain:
 
     def folder(self, name): return self.root/"runs"/self.profile/name
 
-# %% ../nbs/10_pipeline.ipynb #1c04a546
+# %% ../nbs/10_pipeline.ipynb #94160455
 PATHS = "data", "released" # parameters that name files: their content counts, not their place
 
 def key_parts(
@@ -43,11 +43,12 @@ def key_parts(
     stage:Stage # One of its stages; those before it have run
 )->dict: # The fields of its record that make up the key
     "Collect what a stage depends on."
-    values = stage.parameters
-    files = [name for name, value in values.items() if isinstance(value, str) and value and
-             (name in PATHS or "/" in value and Path(value).expanduser().exists())]
+    values, paper = stage.parameters, chain.root/"nbs"/"paper" # the paper's own figures, which every 9x may show
+    files = {name: chain.root/value for name, value in values.items() if isinstance(value, str) and value and
+             (name in PATHS or "/" in value and (chain.root/value).exists())}
+    if stage.name.startswith("9") and paper.is_dir(): files["nbs/paper"] = paper
     return {"code": hash_of(stage.code), "parameters": {name: value for name, value in values.items() if name not in PATHS},
-        "inputs": {name: input_digest(values[name]) for name in files},
+        "inputs": {name: input_digest(path) for name, path in files.items()},
         "upstream": {other: hash_of(read_record(chain.folder(other)).outputs) for other in stage.upstream.values()},
         "modules": reached_modules(stage.code, chain.root/"dimabsa_nb"), "versions": versions("torch", "transformers")}
 

@@ -7,10 +7,11 @@ __all__ = ['ABOUT', 'USAGE', 'COLOURS', 'MARKERS', 'LINES', 'HATCHES', 'jsonable
            'output_digests', 'peak_memory', 'write_metrics', 'read_metrics', 'Record', 'write_record', 'read_record',
            'versions', 'git_state', 'parsed', 'names_in', 'binds', 'imported', 'reached_modules', 'input_digest',
            'unchanged', 'changes', 'why_stale', 'publish', 'best_of', 'printed', 'markdown_table', 'latex_escape',
-           'latex_table', 'write_table', 'figure_style', 'bar_styles', 'save_figure']
+           'latex_table', 'write_table', 'figure_style', 'bar_styles', 'save_figure', 'cell_gap', 'table_gap',
+           'committed_tables', 'verify_tables']
 
-# %% ../nbs/09_records.ipynb #158c4ab3
-import ast, hashlib, json, os, re, resource, subprocess, sys
+# %% ../nbs/09_records.ipynb #6ef5cb63
+import ast, csv, hashlib, json, os, re, resource, subprocess, sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -397,3 +398,56 @@ def save_figure(
     figure.savefig(svg, bbox_inches="tight", metadata={"Date": None, "Creator": None})
     figure.savefig(png, bbox_inches="tight", metadata={"Software": None})
     return svg
+
+# %% ../nbs/09_records.ipynb #4770c1cc
+def cell_gap(
+    fresh:str, # One cell of a table
+    committed:str # The same cell of another
+)->float: # Largest difference of its decimal numbers; infinite where anything else differs
+    "Compare two cells."
+    if fresh == committed: return 0.0
+    number = re.compile(r"-?\d+\.\d+")
+    if number.sub("#", fresh) != number.sub("#", committed): return float("inf")
+    return max(abs(float(ours) - float(theirs)) for ours, theirs in zip(number.findall(fresh), number.findall(committed)))
+
+# %% ../nbs/09_records.ipynb #cfc0b325
+def table_gap(
+    fresh:str, # A CSV table
+    committed:str # The same table of another run
+)->tuple: # (largest difference, the cell where it is)
+    "Compare two tables cell by cell."
+    ours, theirs = list(csv.reader(fresh.splitlines())), list(csv.reader(committed.splitlines()))
+    if [len(row) for row in ours] != [len(row) for row in theirs]: return float("inf"), "another number of rows or columns"
+    timed = {column for column, name in enumerate(theirs[0]) if USAGE.search(name)}
+    gaps = [(cell_gap(new, old), f"row {row + 1}, {theirs[0][column]}: {new or 'empty'} against {old or 'empty'}")
+            for row, (news, olds) in enumerate(zip(ours, theirs)) for column, (new, old) in enumerate(zip(news, olds)) if column not in timed]
+    return max(gaps, key=lambda gap: gap[0], default=(0.0, ""))
+
+# %% ../nbs/09_records.ipynb #07d9111b
+def committed_tables(
+    root, # The repository
+    profile:str # The profile's name
+)->dict: # Name under `results/PROFILE` -> CSV
+    "Read a profile's tables from the last commit."
+    git = lambda *args: subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, encoding="utf-8")
+    found, top = git("ls-tree", "-r", "--name-only", "HEAD", f"results/{profile}"), f"results/{profile}/"
+    if found.returncode: raise UserError(f"{root}: no git checkout with a commit; the committed tables are read from the last commit")
+    names = [name.removeprefix(top) for name in found.stdout.splitlines() if name.endswith(".csv")]
+    if not names: raise UserError(f"results/{profile}: the last commit holds no tables there; nothing to compare with")
+    return {name: git("show", f"HEAD:./{top}{name}").stdout for name in names}
+
+# %% ../nbs/09_records.ipynb #f106b934
+def verify_tables(
+    root, # The repository
+    profile:str, # The profile's name
+    tolerance:float # Allowed difference of decimal numbers
+)->list: # One dict per committed table: table, verdict (same, within, differs, missing), difference, where
+    "Compare a profile's fresh tables with the committed ones."
+    verdicts, runs = [], Path(root)/"runs"/profile
+    fresh = {path.relative_to(done.parent/"results").as_posix(): path for done in sorted(runs.glob("*/record.json"))
+             for path in (done.parent/"results").rglob("*.csv") if not done.parent.name.endswith(".partial")}
+    for name, committed in committed_tables(root, profile).items():
+        gap, where = table_gap(fresh[name].read_text("utf-8"), committed) if name in fresh else (float("inf"), "no finished stage holds it")
+        verdict = "missing" if name not in fresh else "same" if gap == 0 else "within" if gap <= tolerance else "differs"
+        verdicts.append({"table": name, "verdict": verdict, "difference": jsonable(gap), "where": where if gap else ""})
+    return verdicts
