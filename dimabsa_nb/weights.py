@@ -11,13 +11,14 @@ __all__ = ['E5_WHEELS', 'GEMMA_PARTS', 'GEMMA_GGUF', 'GEMMA_WHEELS', 'SMOLLM_WHE
            'parameter_name', 'gguf_weights', 'gguf_sizes', 'save_weights', 'gemma_weights', 'gemma_config',
            'piece_merges', 'gemma_backend', 'gemma_tokenizer', 'convert_gemma', 'deinterleave', 'llama_weights',
            'llama_config', 'smollm_tokenizer', 'convert_smollm', 'e5_directory', 'dequantise_blocks', 'e5_parameter',
-           'e5_weights', 'convert_e5', 'seeded', 'tiny_sizes', 'byte_characters', 'read_tiktoken', 'last_pair',
-           'qwen_tokenizer', 'save_tiny_qwen3', 'convert_tiny_qwen3', 'make_tiny_qwen3_bytes', 'bytes_tokenizer',
-           'make_tiny_xlmr', 'Model', 'licence', 'is_complete', 'write_provenance', 'make', 'move', 'made', 'local',
-           'from_hub', 'resolve', 'choose_device', 'has_amx_bf16', 'has_bf16', 'choose_dtype', 'attention_choice']
+           'e5_weights', 'convert_e5', 'seeded', 'tiny_sizes', 'save_random', 'byte_characters', 'read_tiktoken',
+           'last_pair', 'qwen_tokenizer', 'save_tiny_qwen3', 'convert_tiny_qwen3', 'make_tiny_qwen3_bytes',
+           'bytes_tokenizer', 'make_tiny_xlmr', 'Model', 'licence', 'is_complete', 'write_provenance', 'sweep', 'make',
+           'move', 'made', 'local', 'from_hub', 'resolve', 'choose_device', 'has_amx_bf16', 'has_bf16', 'choose_dtype',
+           'attention_choice']
 
-# %% ../nbs/05_weights.ipynb #7580cf76
-import base64, json, os, re, shutil, struct, subprocess, sys, tempfile, zipfile
+# %% ../nbs/05_weights.ipynb #82ded876
+import base64, json, re, shutil, struct, subprocess, sys, tempfile, time, zipfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,9 +74,9 @@ QWEN_WHEELS = (
     Wheel("dashscope==2.0.2", "0602d1800f7433bdb7953560986eaf5146454ed3988636c0a91963ba24e74258",
         {"dashscope/resources/qwen.tiktoken": "b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186"}),)
 
-# %% ../nbs/05_weights.ipynb #26ada4d4
-PIP_DOWNLOAD = ("-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--only-binary=:all:",
-                "--platform", "manylinux2014_x86_64", "--python-version", "3.12")
+# %% ../nbs/05_weights.ipynb #4d7d7e49
+PIP_DOWNLOAD = ("-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--retries", "2",
+                "--only-binary=:all:", "--platform", "manylinux2014_x86_64", "--python-version", "3.12")
 
 # %% ../nbs/05_weights.ipynb #2b4ba05f
 def pip_download(
@@ -429,6 +430,15 @@ def tiny_sizes(
     "Hidden size 64, two layers."
     return dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, initializer_range=0.1, dtype="float32")
 
+# %% ../nbs/05_weights.ipynb #9b659d63
+def save_random(
+    model, # from a constructor of `transformers`
+    folder: str | Path, # where the model goes
+    ) -> None:
+    "Write a freshly built model."
+    model.config.architectures = [type(model).__name__]
+    save_weights(folder, {name: value.numpy() for name, value in model.state_dict().items()}, model.config)
+
 # %% ../nbs/05_weights.ipynb #fa650788
 def byte_characters(
     ) -> list[str]: # 256 characters, one per byte
@@ -482,7 +492,7 @@ def qwen_tokenizer(
     tokenizer.eos_token, tokenizer.model_max_length = "<|im_end|>", 131_072
     return tokenizer
 
-# %% ../nbs/05_weights.ipynb #46bb75a2
+# %% ../nbs/05_weights.ipynb #d16ca6b0
 def save_tiny_qwen3(
     tokenizer, # from `qwen_tokenizer`
     vocabulary: int, # rows of the embedding, padded beyond the tokenizer's length
@@ -493,7 +503,7 @@ def save_tiny_qwen3(
     config = Qwen3Config(**tiny_sizes(), vocab_size=vocabulary, num_key_value_heads=2, head_dim=16, max_position_embeddings=40_960,
         rope_parameters=dict(rope_type="default", rope_theta=1e6), tie_word_embeddings=False,
         **{f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("eos", "pad")})
-    seeded(lambda: Qwen3ForCausalLM(config)).save_pretrained(folder)
+    save_random(seeded(lambda: Qwen3ForCausalLM(config)), folder)
     tokenizer.save_pretrained(folder)
 
 # %% ../nbs/05_weights.ipynb #06a3a181
@@ -525,7 +535,7 @@ def bytes_tokenizer(
     backend.post_processor = processors.TemplateProcessing("<s> $A </s>", "<s> $A </s> </s> $B </s>", [("<s>", 0), ("</s>", 2)])
     return PreTrainedTokenizerFast(tokenizer_object=backend, **XLMR_SPECIAL, model_max_length=1024, clean_up_tokenization_spaces=False)
 
-# %% ../nbs/05_weights.ipynb #0c0088eb
+# %% ../nbs/05_weights.ipynb #77c30926
 def make_tiny_xlmr(
     files: dict[str, Path], # none
     folder: str | Path, # where the model goes
@@ -534,7 +544,7 @@ def make_tiny_xlmr(
     from transformers import XLMRobertaConfig, XLMRobertaModel
     tokenizer = bytes_tokenizer()
     config = XLMRobertaConfig(**tiny_sizes(), **XLMR_IDS, vocab_size=len(tokenizer), max_position_embeddings=1024 + 2, type_vocab_size=1, layer_norm_eps=1e-5)
-    seeded(lambda: XLMRobertaModel(config)).save_pretrained(folder)
+    save_random(seeded(lambda: XLMRobertaModel(config)), folder)
     tokenizer.save_pretrained(folder)
 
 # %% ../nbs/05_weights.ipynb #eaf6a17e
@@ -567,17 +577,18 @@ def licence(
     if name in MODELS: return f"{name}: {MODELS[name].licence}"
     return f"{name}: see the model card in its folder" if Path(name).expanduser().is_dir() else f"{name}: see https://huggingface.co/{name.split('@')[0]}"
 
-# %% ../nbs/05_weights.ipynb #9bfd5674
+# %% ../nbs/05_weights.ipynb #7cb24e85
 CONVERSION = 1 # raise it when a conversion changes: cached models are then made anew
 
 def is_complete(
     folder: str | Path, # a model's folder in the cache
     ) -> bool: # whether it can be used as it is
     "Is this a whole model, made by this version of the conversion?"
-    try: provenance = json.loads(Path(folder, "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError): return False
-    sizes = {name: Path(folder, name).stat().st_size for name in provenance["files"] if Path(folder, name).exists()}
-    return provenance["conversion"] == CONVERSION and sizes == provenance["files"]
+    try:
+        provenance = json.loads(Path(folder, "provenance.json").read_text(encoding="utf-8"))
+        sizes = {name: Path(folder, name).stat().st_size for name in provenance["files"]}
+        return provenance["conversion"] == CONVERSION and sizes == provenance["files"]
+    except (OSError, ValueError, LookupError, TypeError): return False
 
 # %% ../nbs/05_weights.ipynb #f6648083
 def write_provenance(
@@ -591,13 +602,23 @@ def write_provenance(
                       wheels={wheel.requirement: wheel.digest for wheel in model.wheels})
     Path(folder, "provenance.json").write_text(json.dumps(provenance, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
-# %% ../nbs/05_weights.ipynb #e19db7f6
+# %% ../nbs/05_weights.ipynb #1f819985
+def sweep(
+    folder: Path, # the cache's folder of models
+    age: float = 86_400, # how old leftovers must be, in seconds
+    ) -> None:
+    "Remove the half-made models of processes that were killed."
+    for path in folder.glob(".*-*"):
+        if time.time() - path.stat().st_mtime > age: shutil.rmtree(path, ignore_errors=True)
+
+# %% ../nbs/05_weights.ipynb #acbb06b0
 def make(
     name: str, # a key of `MODELS`
     place: Path, # where the model's folder will be
     ) -> None:
     "Make a model: fetch its wheels, convert, move."
     place.parent.mkdir(parents=True, exist_ok=True)
+    sweep(place.parent)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{name}-") as scratch:
         folder = Path(scratch, "model")
         folder.mkdir()
@@ -616,7 +637,7 @@ def move(
     except OSError:
         if not is_complete(place): raise
 
-# %% ../nbs/05_weights.ipynb #8ac58882
+# %% ../nbs/05_weights.ipynb #4fcc4123
 def made(
     name: str, # a key of `MODELS`
     cache: str | Path | None = None, # a folder; by default `cache_folder()`
@@ -624,8 +645,9 @@ def made(
     "The cached model, made at first use."
     place = Path(cache or cache_folder())/"weights"/name
     if is_complete(place): return place
-    print(licence(name), file=sys.stderr)
-    make(name, place)
+    if MODELS[name].wheels: print(licence(name), file=sys.stderr)
+    try: make(name, place)
+    except OSError as error: raise WeightsError(f"{name}: cannot be kept in {place.parent} ({error}); set DIMABSA_CACHE to a folder with room") from error
     return place
 
 # %% ../nbs/05_weights.ipynb #16420b57
