@@ -1,0 +1,159 @@
+"""Prepare and the paper's notebooks, from a synthetic corpus and invented predictions to the published files."""
+import json, os, re
+from pathlib import Path
+import numpy as np, pandas as pd, papermill, pytest
+from dimabsa_nb.corpus import UserError, read_jsonl, write_jsonl
+from dimabsa_nb.guidance import DIGITS
+from dimabsa_nb.metrics import match, read_predictions, score
+from dimabsa_nb.records import save_figure
+from dimabsa_nb.report import arousal_figure, paper_averages, paper_table, pooled_rmse, with_predictions
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = "30_prepare", "91_dataset", "92_main_results", "93_ablations"
+ENCODERS = {"joint": "33_encoder@joint", "separate_valence": "33_encoder@separate-valence", "separate_arousal": "33_encoder@separate-arousal"}
+
+
+def execute(run, notebook, **parameters):
+    out = run/notebook
+    out.mkdir(parents=True, exist_ok=True)
+    os.environ["PYTHONPATH"] = str(ROOT)
+    papermill.execute_notebook(ROOT/"nbs"/f"{notebook}.ipynb", out/"notebook.ipynb", {"out": str(out), **parameters},
+                               kernel_name="python3", progress_bar=False, cwd=ROOT)
+    return out
+
+
+def invent(run):
+    """Distributions for every prepared row, predictions for every test row."""
+    rows, chance = read_jsonl(run/"30_prepare"/"rows.jsonl"), np.random.default_rng(0)
+    for dimension, digits in DIGITS.items():
+        weights = np.exp(-(np.array(digits) - rows[dimension].to_numpy()[:, None] - chance.normal(0, 1, (len(rows), 1)))**2 / 2)
+        probabilities = (weights / weights.sum(axis=1, keepdims=True)).tolist()
+        write_jsonl(run/"32_guidance"/f"{dimension}.jsonl", pd.DataFrame({"row": rows.row, "probabilities": probabilities}))
+    test = rows[rows.role_encoder == "test"]
+    for encoder, noise, lost in [("joint", 0.5, []), ("separate-valence", 0.9, ["arousal"]), ("separate-arousal", 0.9, ["valence"])]:
+        said = test[["row", "pair", "split", "id", "aspect"]].copy()
+        said[["valence", "arousal"]] = np.clip(test[["valence", "arousal"]] + chance.normal(0, noise, (len(test), 2)), 1, 9)
+        write_jsonl(run/f"33_encoder@{encoder}"/"predictions.jsonl", said.drop(columns=lost))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    run = tmp_path_factory.mktemp("run")
+    execute(run, "30_prepare", corpus="synthetic", coarse_rows=20, encoder_rows=30, test_rows=10, disjoint=True, seed=1)
+    invent(run)
+    folders = {"prepare": str(run/"30_prepare"), "profile": "toy", "bootstrap_samples": 50}
+    folders |= {name: str(run/folder) for name, folder in ENCODERS.items()}
+    execute(run, "91_dataset", prepare=folders["prepare"], profile="toy")
+    execute(run, "92_main_results", **folders)
+    execute(run, "93_ablations", guidance=str(run/"32_guidance"), **folders)
+    return run
+
+
+def test_roles_do_not_leak(run):
+    rows = read_jsonl(run/"30_prepare"/"rows.jsonl")
+    assert rows.row.is_unique and rows.usable.all()
+    coarse, encoder = (rows[rows[role] == "train"] for role in ("role_coarse", "role_encoder"))
+    assert not set(coarse.source_id) & set(encoder.source_id), "disjoint = True"
+    assert set(coarse.split) == {"train"} and "dev" in set(encoder.split)
+    for role in ("role_coarse", "role_encoder"):
+        held = rows[rows[role].isin(["internal", "test"])]
+        assert not set(held.source_id) & (set(coarse.source_id) | set(encoder.source_id))
+    assert set(rows.role_coarse[rows.split == "test"]) == set(rows.role_encoder[rows.split == "test"]) == {"test"}
+
+
+def test_prepare_metrics(run):
+    known = json.loads((run/"30_prepare"/"metrics.json").read_text())
+    rows = read_jsonl(run/"30_prepare"/"rows.jsonl")
+    assert known["corpus"] == "synthetic" and "not comparable" in known["corpus_words"]
+    assert known["in_sample_guidance"] == 0 and known["unusable_rows"] == 3
+    assert known["test_rows"] == (rows.split == "test").sum()
+    assert f"{known['test_rows']:,} of {known['test_rows_in_corpus']:,} rows, balanced by pair" in known["test_words"]
+    assert sum(pair["encoder"]["train"] for pair in known["counts"].values()) == (rows.role_encoder == "train").sum()
+
+
+def test_too_small_a_subset_is_refused(tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="no rows for .*encoder, train.*; raise coarse_rows"):
+        execute(tmp_path, "30_prepare", corpus="synthetic", synthetic_texts=20, encoder_uses_dev=False, disjoint=True)
+
+
+def test_dev_can_be_held_out(tmp_path):
+    out = execute(tmp_path, "30_prepare", corpus="synthetic", encoder_uses_dev=False, dev_rows=8)
+    rows = read_jsonl(out/"rows.jsonl")
+    assert set(rows.role_encoder[rows.split == "dev"]) == set(rows.role_coarse[rows.split == "dev"]) == {"dev"}
+    assert rows[rows.split == "dev"].groupby("pair").size().between(1, 8).all()
+
+
+def test_table1_is_captioned(run):
+    text = (run/"91_dataset"/"results"/"table1.md").read_text()
+    assert "SYNTHETIC corpus, not comparable with the paper" in text and "| Grand total |" in text
+    table = pd.read_csv(run/"91_dataset"/"results"/"table1.csv")
+    assert table.total.iloc[:-1].sum() == table.total.iloc[-1] and table.paper.iloc[-1] == 58522
+    for ending in ("csv", "md", "tex"): assert "16.50" not in (run/"91_dataset"/"results"/f"defects.{ending}").read_text()
+
+
+def test_table2(run):
+    folder = run/"92_main_results"/"results"
+    text, table = (folder/"table2.md").read_text(), pd.read_csv(folder/"table2.csv").set_index("pair")
+    assert "SYNTHETIC corpus, not comparable" in text and "profile toy" in text and "Kimi-K2 averages 1.873" in text
+    assert "released predictions were not given" in text and "released_rmse_va" not in table
+    assert table.loc["macro", "paper_joint_rmse_va"] == 1.097 and table.loc["eng_laptop", "kimi_k2_rmse_va"] == 2.1893
+    pairs = table.drop(["macro", "micro"])
+    assert table.loc["macro", "joint_rmse_va"] == pytest.approx(pairs.joint_rmse_va.mean(), abs=1e-5)
+    assert (table.joint_rmse_va_low <= table.joint_rmse_va_high).all()
+    latex = (folder/"table2.tex").read_text()
+    assert latex.count("\\begin{table*}") == latex.count("\\end{table*}") == 2 and "_VA" not in latex.replace("\\_VA", "")
+
+
+def test_joint_beats_the_constant(run):
+    duels = pd.read_csv(run/"92_main_results"/"results"/"comparisons.csv").set_index("comparison")
+    assert duels.loc["joint - constant", "high"] < 0 and duels.loc["joint - separate", "difference"] < 0
+
+
+def test_submission_reads_back(run):
+    rows = read_jsonl(run/"30_prepare"/"rows.jsonl")
+    frame, unmatched, ignored = match(rows[rows.split == "test"], read_predictions(run/"92_main_results"/"submission"), strict=True)
+    table = pd.read_csv(run/"92_main_results"/"results"/"table2.csv").set_index("pair")
+    assert (unmatched, ignored) == ([], 0)
+    assert score(frame)["macro"]["rmse_va"] == pytest.approx(table.loc["macro", "joint_rmse_va"], abs=0.005)
+
+
+def test_figures_and_captions(run):
+    folder = run/"93_ablations"/"figures"
+    captions = json.loads((folder/"captions.json").read_text())
+    assert sorted(captions) == ["ablation_pairs", "arousal_joint", "arousal_separate", "coarse_calibration", "coarse_confusion"]
+    for stem, words in captions.items():
+        assert (folder/f"{stem}.png").stat().st_size > 10_000 and (folder/f"{stem}.svg").stat().st_size > 10_000
+        assert "SYNTHETIC corpus, not comparable" in words["caption"] and len(words["alt"]) > 40
+    quality = pd.read_csv(run/"93_ablations"/"results"/"coarse_quality.csv").set_index("dimension")
+    assert (quality.accuracy < quality["within one digit"]).all() and set(quality.index) == {"valence", "arousal"}
+
+
+def test_figures_are_the_same_bytes(run, tmp_path):
+    rows = read_jsonl(run/"30_prepare"/"rows.jsonl")
+    rows = rows[rows.role_encoder == "test"]
+    frame = with_predictions(rows, read_jsonl(run/"33_encoder@joint"/"predictions.jsonl"), "joint")
+    for name in ("first", "second"): save_figure(arousal_figure(frame), tmp_path/name)
+    for ending in ("svg", "png"): assert (tmp_path/f"first.{ending}").read_bytes() == (tmp_path/f"second.{ending}").read_bytes()
+
+
+def test_missing_predictions_are_named(run):
+    rows = read_jsonl(run/"30_prepare"/"rows.jsonl")
+    rows = rows[rows.role_encoder == "test"]
+    said = read_jsonl(run/"33_encoder@joint"/"predictions.jsonl")
+    with pytest.raises(UserError, match="joint: 1 of .* rows have no prediction"): with_predictions(rows, said[1:], "joint")
+
+
+def test_the_papers_figures():
+    table = paper_table("table2").set_index("pair")
+    assert len(table) == 11 and paper_table("table1").total.sum() == 58522
+    assert set(table.index[:-1]) == set(paper_table("official_best").pair)
+    assert paper_averages().query("not agrees").column.tolist() == ["kimi_k2_rmse_va", "qwen3_14b_rmse_va"]
+    assert pooled_rmse(table.joint_rmse_va, pd.Series({"eng_laptop": 1})) == pytest.approx(1.283)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_paper_notebooks_define_nothing(name):
+    cells = json.loads((ROOT/"nbs"/f"{name}.ipynb").read_text("utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert not any(re.search(r"^(def|class|for|while) ", source, re.M) for source in code)
+    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in cells) == 1
