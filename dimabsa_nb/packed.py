@@ -146,7 +146,7 @@ def gather_blocks(
     rows = states[0].transpose(0, 1).index_select(0, index.flatten())
     return rows.unflatten(0, index.shape).transpose(1, 2)
 
-# %% ../nbs/06_packed.ipynb #9f7d48da
+# %% ../nbs/06_packed.ipynb #3797092e
 def packed_attention(
     module,                       # the attention layer (unused; the register's signature)
     query: torch.Tensor,          # (1, heads, tokens, head size)
@@ -163,7 +163,7 @@ def packed_attention(
     queries, keys, values = (gather_blocks(x, i) for x, i in ((query, packed.query_index), (key, packed.key_index), (value, packed.key_index)))
     blocks, heads, length, size = queries.shape
     groups = heads // keys.shape[1]
-    mask = packed.mask(sliding_window).repeat(1, 1, groups, 1)
+    mask = packed.mask(sliding_window).to(queries.dtype).repeat(1, 1, groups, 1)
     out = torch.nn.functional.scaled_dot_product_attention(
         queries.reshape(blocks, keys.shape[1], groups * length, size), keys, values, attn_mask=mask, dropout_p=dropout, scale=scaling)
     out = out.reshape(blocks, heads, length, size).transpose(1, 2).reshape(blocks * length, heads, size)
