@@ -66,18 +66,18 @@ def partial_of(
 class StageFailed(RuntimeError):
     "A stage that broke off: what, why, and where to look."
 
-# %% ../nbs/10_pipeline.ipynb #4451ada7
+# %% ../nbs/10_pipeline.ipynb #5067f02a
 def execute(
     chain:Chain, # The chain
     stage:Stage, # One of its stages
     partial:Path # The folder it writes into
 ):
     "Run a stage's notebook with papermill, and put a failure into three lines."
-    os.environ.update(PYTHONHASHSEED="0", TOKENIZERS_PARALLELISM="false", JUPYTER_PREFER_ENV_PATH="1", PYDEVD_DISABLE_FILE_VALIDATION="1")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(chain.root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    shown, opened = sys.stderr.isatty(), partial/"notebook.ipynb"
+    os.environ.update(PYTHONHASHSEED="0", TOKENIZERS_PARALLELISM="false", JUPYTER_PREFER_ENV_PATH="1", PYDEVD_DISABLE_FILE_VALIDATION="1",
+        DIMABSA_PROGRESS=str(int(shown)), PYTHONPATH=os.pathsep.join([str(chain.root), *filter(None, [os.environ.get("PYTHONPATH")])]))
     import nbclient.exceptions, papermill
     given = {**stage.parameters, "out": str(partial), **{name: str(chain.folder(other)) for name, other in stage.upstream.items()}}
-    shown, opened = sys.stderr.isatty(), partial/"notebook.ipynb"
     try:
         papermill.execute_notebook(stage.notebook, opened, given, kernel_name="python3", language="python", start_timeout=300, cwd=chain.root,
             progress_bar=shown, stderr_file=sys.stderr if shown else None, extra_arguments=["--log-level=50"], shutdown_kernel="immediate")

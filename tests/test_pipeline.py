@@ -1,0 +1,323 @@
+"""The runner on throwaway notebooks: cache, keys, interruption, resumption, failures."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from dimabsa_nb.corpus import DataUnavailable, UserError
+from dimabsa_nb.pipeline import StageFailed, chain_status, run_chain
+from dimabsa_nb.profiles import load_chain, settle_corpus
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+PREPARE = """import os
+from pathlib import Path
+Path(out, "rows.txt").write_text(f"{corpus} {rows}")
+Path(os.environ["TOY_LOG"]).open("a").write("prepare\\n")"""
+
+# a training that takes TOY_STEPS steps and goes on from its last checkpoint
+COARSE = """import json, os, time
+from pathlib import Path
+state = Path(out, "checkpoint", "state.json")
+done = json.loads(state.read_text()) if state.exists() else {"step": 0, "loss": 1.0}
+while done["step"] < epochs:
+    time.sleep(float(os.environ.get("TOY_SLEEP", 0)))
+    done = {"step": done["step"] + 1, "loss": done["loss"] * learning_rate}
+    state.parent.mkdir(exist_ok=True)
+    state.with_suffix(".new").write_text(json.dumps(done))
+    state.with_suffix(".new").replace(state)
+    Path(os.environ["TOY_LOG"]).open("a").write(f"step {done['step']}\\n")"""
+
+COARSE_END = """Path(out, "model.json").write_text(str(done["loss"]))
+from dimabsa_nb.records import write_metrics
+write_metrics(out, {"loss": done["loss"], "dimension": dimension, "seconds": time.time(), "device": "cpu"})"""
+
+TABLE = """import os
+from pathlib import Path
+Path(out, "results").mkdir()
+Path(out, "results", "table2.csv").write_text("loss\\n" + Path(valence, "model.json").read_text() + "\\n")
+Path(os.environ["TOY_LOG"]).open("a").write("table\\n")"""
+
+
+def write_notebook(root, name, parameters, *cells):
+    tagged = new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    notebook = new_notebook(cells=[new_markdown_cell(f"# {name}"), tagged, *map(new_code_cell, cells)])
+    nbformat.write(notebook, root / f"nbs/{name}.ipynb")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A repository of three stages, and a log of what their cells did."""
+    root = tmp_path / "repository"
+    (root / "nbs/profiles").mkdir(parents=True)
+    write_notebook(root, "30_prepare", "out = ''\ncorpus = 'synthetic'\ndata = ''\nrows = 4", PREPARE)
+    write_notebook(root, "31_coarse", "out = ''\nprepare = ''\ndimension = ''\nlearning_rate = 0.5\nepochs = 3\nseed = 0", COARSE, COARSE_END)
+    write_notebook(root, "91_dataset", "out = ''\nvalence = ''\nprofile = ''", TABLE)
+    stages = "stages = ['30_prepare', '31_coarse@valence', '91_dataset']\n"
+    (root / "nbs/profiles/toy.toml").write_text(f"[profile]\n{stages}[parameters.31_coarse]\nlearning_rate = 0.25\n")
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.chdir(root)
+    return root
+
+
+def log(root):
+    path = root.parent / "log"
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.write_text("")
+    return lines
+
+
+def run(root, *overrides, **options):
+    said = []
+    run_chain(load_chain("toy", overrides, root), say=said.append, **options)
+    return said
+
+
+def edit(root, name, old, new):
+    path = root / f"nbs/{name}.ipynb"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+EVERYTHING = ["prepare", "step 1", "step 2", "step 3", "table"]
+
+
+def test_second_run_does_nothing_and_is_quick(project):
+    run(project)
+    assert log(project) == EVERYTHING
+    start = time.monotonic()
+    assert run(project) == ["30_prepare: done before", "31_coarse@valence: done before", "91_dataset: done before"]
+    assert time.monotonic() - start < 3
+    assert log(project) == []
+    assert (project / "results/toy/table2.csv").read_text() == "loss\n0.015625\n"
+
+
+def test_record_says_what_ran(project):
+    run(project)
+    record = json.loads((project / "results/toy/records/31_coarse@valence.json").read_text())
+    assert record["parameters"] == {"dimension": "valence", "learning_rate": 0.25, "epochs": 3, "seed": 0}
+    assert list(record["upstream"]) == ["30_prepare"] and record["seed"] == 0 and record["device"] == "cpu"
+    assert sorted(record["outputs"]) == ["metrics.json", "model.json"]
+    assert record["metrics"]["loss"] == 0.015625 and record["peak_memory_mb"] > 10
+    assert not (project / "runs/toy/31_coarse@valence/checkpoint").exists()
+    assert str(project) not in json.dumps(record)
+
+
+def test_edit_of_a_table_reruns_only_the_table(project):
+    run(project)
+    log(project)
+    edit(project, "91_dataset", "loss\\\\n", "the loss\\\\n")
+    assert run(project)[2] == "91_dataset: its code cells changed"
+    assert log(project) == ["table"]
+
+
+def test_edit_of_markdown_reruns_nothing(project):
+    run(project)
+    log(project)
+    edit(project, "31_coarse", "# 31_coarse", "# Coarse")
+    run(project)
+    assert log(project) == []
+
+
+def test_same_upstream_outputs_stop_the_wave(project):
+    run(project)
+    log(project)
+    edit(project, "30_prepare", "import os", "import os # the same")
+    run(project)
+    assert log(project) == ["prepare"]
+
+
+def test_parameter_reruns_what_depends_on_it(project):
+    run(project)
+    log(project)
+    said = run(project, "31_coarse@valence.epochs=2")
+    assert "31_coarse@valence: parameters changed: epochs 3 -> 2" in said
+    assert "91_dataset: upstream changed: 31_coarse@valence" in said
+    assert log(project) == ["step 1", "step 2", "table"]
+
+
+def test_lost_output_is_made_again(project):
+    run(project)
+    log(project)
+    (project / "runs/toy/31_coarse@valence/model.json").unlink()
+    assert "31_coarse@valence: outputs were lost or altered: model.json" in run(project)
+    assert log(project) == EVERYTHING[1:4]
+
+
+def test_unpublished_table_is_published_again(project):
+    run(project)
+    (project / "results/toy/table2.csv").write_text("mine")
+    run(project)
+    assert (project / "results/toy/table2.csv").read_text() == "loss\n0.015625\n"
+
+
+def test_plot_fix_in_a_module_does_not_retrain(project):
+    module = project / "dimabsa_nb"
+    module.mkdir()
+    (module / "__init__.py").write_text("")
+    source = "def train(x): return half(x)\ndef half(x): return x / 2\ndef plot(): return 'blue'\n"
+    (module / "toy.py").write_text(source)
+    write_notebook(project, "30_prepare", "out = ''", "from dimabsa_nb.toy import train", "open(out + '/a', 'w').write(str(train(1)))")
+    (project / "nbs/profiles/toy.toml").write_text("[profile]\nstages = ['30_prepare']\n")
+    reason = lambda: [row["reason"] for row in chain_status(load_chain("toy", root=project))]
+    run(project)
+    (module / "toy.py").write_text(source.replace("blue", "red"))
+    assert reason() == [""]
+    (module / "toy.py").write_text(source.replace("x / 2", "x / 3"))
+    assert reason() == ["modules changed: toy"]
+
+
+def test_only_from_and_force(project):
+    with pytest.raises(UserError, match="run the stage first"):
+        run(project, only="31_coarse")
+    run(project)
+    log(project)
+    run(project, only="31_coarse", force=True)
+    assert log(project) == EVERYTHING[1:4]
+    run(project, start="31_coarse@valence", force=True)
+    assert log(project) == EVERYTHING[1:]
+    with pytest.raises(UserError, match="no stage '34_none'"):
+        run(project, only="34_none")
+
+
+@pytest.mark.parametrize("override, message", [
+    ("epochs=1e-4", "epochs = 0.0001 is float, not int; 31_coarse@valence takes: learning_rate = 0.5, epochs = 3"),
+    ("learnign_rate=1", "no stage or parameter is called 'learnign_rate'"),
+    ("31_coarse.rows=1", "31_coarse@valence has no parameter 'rows'"),
+    ("dimension=arousal", "no stage or parameter is called 'dimension'"),
+    ("out=/elsewhere", "no stage or parameter is called 'out'"),
+])
+def test_wrong_parameters_are_refused_before_anything_runs(project, override, message):
+    with pytest.raises(UserError) as caught:
+        run(project, override)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert not (project / "runs").exists()
+
+
+def test_failure_is_three_lines_and_dead_kernel_one(project):
+    write_notebook(project, "91_dataset", "out = ''\nvalence = ''", "rate = 1", "rate / 0")
+    with pytest.raises(StageFailed) as caught:
+        run(project)
+    lines = str(caught.value).splitlines()
+    assert lines[:2] == ["91_dataset failed in cell [4]: rate / 0", "ZeroDivisionError: division by zero"]
+    assert len(lines) == 3 and Path(lines[2]).is_file()
+    write_notebook(project, "91_dataset", "out = ''\nvalence = ''", "import os", "os._exit(1)")
+    with pytest.raises(StageFailed, match="91_dataset: the kernel died") as caught:
+        run(project)
+    assert "\n" not in str(caught.value)
+    assert log(project) == EVERYTHING[:4]
+
+
+def start_process(root, **environment):
+    command = [sys.executable, "-c", "from dimabsa_nb.cli import app; app()", "run", "toy"]
+    return subprocess.Popen(command, cwd=root, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_step(root, number):
+    path = root.parent / "log"
+    for _ in range(600):
+        if path.exists() and f"step {number}\n" in path.read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError("the training did not get there")
+
+
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_stopped_run_goes_on_and_ends_in_the_same_bytes(project, way):
+    run(project, "epochs=4")
+    undisturbed = {path.relative_to(project): path.read_bytes() for path in (project / "results").rglob("*.csv")}
+    hashes = json.loads((project / "runs/toy/31_coarse@valence/record.json").read_text())["outputs"]
+    (project / "nbs/profiles/toy.toml").write_text((project / "nbs/profiles/toy.toml").read_text() + "epochs = 4\n")
+    run(project, "epochs=1")
+    log(project)
+    process = start_process(project, TOY_SLEEP="0.8")
+    wait_for_step(project, 2)
+    process.send_signal(way)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode != 0
+    if way == signal.SIGINT:
+        assert errors == "stopped; the same command goes on from here\n" and process.returncode == 130
+    time.sleep(2.5)  # a kernel without its runner ends by itself
+    before = log(project)
+    assert before[:2] == ["step 1", "step 2"] and "step 4" not in before
+    process = start_process(project)
+    said, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert "31_coarse@valence: goes on where it was stopped" in said
+    assert before + log(project) == EVERYTHING[1:4] + ["step 4", "table"]
+    assert json.loads((project / "runs/toy/31_coarse@valence/record.json").read_text())["outputs"] == hashes
+    assert {path.relative_to(project): path.read_bytes() for path in (project / "results").rglob("*.csv")} == undisturbed
+
+
+def test_partial_folder_of_another_key_is_not_used(project):
+    process = start_process(project, TOY_SLEEP="0.5")
+    wait_for_step(project, 1)
+    process.kill()
+    process.communicate()
+    time.sleep(1.5)
+    log(project)
+    run(project, "learning_rate=0.125")
+    assert log(project) == EVERYTHING[1:]
+
+
+def test_killed_between_record_and_place(project):
+    """A finished folder that was not yet put in place is only moved."""
+    run(project)
+    log(project)
+    folder = project / "runs/toy/31_coarse@valence"
+    folder.rename(folder.with_name(folder.name + ".partial"))
+    assert run(project)[1] == "31_coarse@valence: goes on where it was stopped"
+    assert log(project) == [] and (folder / "record.json").is_file()
+
+
+def test_two_runs_of_one_profile_do_not_meet(project):
+    process = start_process(project, TOY_SLEEP="0.5")
+    wait_for_step(project, 1)
+    with pytest.raises(UserError, match="another run of profile toy is going on"):
+        run(project)
+    assert process.wait(timeout=60) == 0
+
+
+def test_input_files_count_by_content(project):
+    write_notebook(project, "91_dataset", "out = ''\nvalence = ''\nprofile = ''\nreleased = ''", "open(out + '/n', 'w').write(released)")
+    released = project.parent / "released"
+    released.mkdir()
+    (released / "pred_a.jsonl").write_text("1")
+    state = lambda folder: [row["reason"] for row in chain_status(load_chain("toy", [f"released={folder}"], project))][-1]
+    run(project, f"released={released}")
+    moved = released.rename(project.parent / "elsewhere")
+    assert state(moved) == ""
+    (moved / "pred_a.jsonl").write_text("2")
+    assert state(moved) == "inputs changed: released"
+    with pytest.raises(UserError, match="no such file or folder"):
+        state("nowhere")
+
+
+def test_without_the_corpora_a_profile_may_fall_back(project, monkeypatch):
+    def unavailable(data=None):
+        raise DataUnavailable("no network; set DIMABSA_DATA")
+
+    monkeypatch.setattr("dimabsa_nb.profiles.find_data", unavailable)
+    with pytest.raises(UserError, match="no network"):
+        settle_corpus(load_chain("toy", ["corpus=official"], project))
+    profile = project / "nbs/profiles/toy.toml"
+    profile.write_text(profile.read_text().replace("[profile]", "[profile]\nfallback = 'synthetic'"))
+    said = []
+    run_chain(settle_corpus(load_chain("toy", ["corpus=official"], project)), say=said.append)
+    assert said[0].startswith("NOTE: the official corpora are not at hand; going on with corpus='synthetic'")
+    assert (project / "runs/toy/30_prepare/rows.txt").read_text() == "synthetic 4"
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "laptop", "paper"])
+def test_real_profiles_load(profile):
+    chain = load_chain(profile, root=REPOSITORY)
+    assert list(chain.stages)[0] == "30_prepare" and chain.stages["91_dataset"].upstream["prepare"] == "30_prepare"
