@@ -6,8 +6,9 @@
 __all__ = ['settings', 'app', 'data_app', 'Profile', 'Parameters', 'Released', 'AsJson', 'Data', 'OneLine', 'say_json',
            'say_rows', 'run', 'status', 'verify', 'data_fetch', 'data_check', 'score', 'predict']
 
-# %% ../nbs/29_cli.ipynb #c4aabbad
-import json, logging, os
+# %% ../nbs/29_cli.ipynb #4d1a7308
+import json, os
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 import typer
@@ -18,12 +19,13 @@ from .pipeline import StageFailed, chain_status, chosen, run_chain, survey
 from .profiles import find_root, load_chain, read_profile, settle_corpus
 from .records import jsonable, printed, verify_tables
 
-# %% ../nbs/29_cli.ipynb #d77682ec
+# %% ../nbs/29_cli.ipynb #7754239e
 class OneLine(TyperGroup):
     "Commands whose errors are lines, not tracebacks."
     def invoke(self, context):
         "Run the command, and turn known errors into exit codes."
         try: return super().invoke(context)
+        except BrokenPipeError: raise
         except (UserError, OSError) as error: message, code = error, 2
         except StageFailed as error: message, code = error, 1
         except KeyboardInterrupt: message, code = "stopped; the same command goes on from here", 130
@@ -61,7 +63,7 @@ def say_rows(
     widths = [max(map(len, column)) for column in zip(*cells)]
     for row in cells: typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
 
-# %% ../nbs/29_cli.ipynb #975c82d8
+# %% ../nbs/29_cli.ipynb #730959da
 @app.command()
 def run(
     profile:Profile, # which profile
@@ -72,14 +74,14 @@ def run(
     parameter:Parameters=[], # overrides
     released:Released=None, # released predictions
 ):
-    "Run a profile's chain: what is done already is not done again, what was stopped goes on."
+    "Run what is not done of a profile's chain."
     overrides = [*parameter, *([f"released={str(released)!r}"] if released else [])]
     chain = settle_corpus(load_chain(profile, overrides), dry_run)
     if not dry_run: return typer.echo(os.path.relpath(run_chain(chain, only, start, force, typer.echo)))
     for line in chain.notes: typer.echo(line)
     for stage, _, reason in survey(chain, chosen(chain, only, start), force, True): typer.echo(f"{stage.name}: {reason or 'done'}")
 
-# %% ../nbs/29_cli.ipynb #309943ae
+# %% ../nbs/29_cli.ipynb #9fe430cb
 @app.command()
 def status(
     profile:Profile, # which profile
@@ -87,7 +89,7 @@ def status(
     released:Released=None, # released predictions
     as_json:AsJson=False, # JSON or a table
 ):
-    "Tell what is done, what is stale and why, and what it cost."
+    "Tell what is done and what it cost."
     overrides = [*parameter, *([f"released={str(released)!r}"] if released else [])]
     chain = settle_corpus(load_chain(profile, overrides), True)
     rows = list(chain_status(chain))
@@ -97,14 +99,14 @@ def status(
     say_rows([{name: row[name] for name in ("stage", "state", "seconds", "peak_memory_mb", "reason")} for row in rows], 1)
     typer.echo(f"{total:.0f} s in all")
 
-# %% ../nbs/29_cli.ipynb #06d7d6cf
+# %% ../nbs/29_cli.ipynb #e6b8c20d
 @app.command()
 def verify(
     profile:Profile, # which profile
     tolerance:Annotated[float, typer.Option(help="Allowed difference of decimal numbers; the profile's own if not given.")]=None, # on RMSE and PCC alike
     as_json:AsJson=False, # JSON or a table
 ):
-    "Compare a profile's fresh tables with the committed ones: counts and text exactly, other numbers within the tolerance."
+    "Compare fresh tables with the committed ones.\n\nCounts and text must be equal, other numbers within the tolerance."
     root = find_root()
     if tolerance is None: tolerance = read_profile(root, profile)["profile"].get("tolerance", 0.0)
     tables = verify_tables(root, profile, tolerance)
@@ -115,33 +117,34 @@ def verify(
         typer.echo(f"{'all agree' if agree else 'NOT all agree'}: counts and text exactly, other numbers within {tolerance}")
     raise typer.Exit(0 if agree else 1)
 
-# %% ../nbs/29_cli.ipynb #05c0f924
+# %% ../nbs/29_cli.ipynb #0d96b590
 @data_app.command("fetch")
 def data_fetch(
     data:Annotated[Path, typer.Option(help="Where to put them; the cache if not given.")]=None, # folder
     as_json:AsJson=False, # JSON or a line
 ):
-    "Download the official corpora at the pinned commit, checked by SHA-256."
+    "Download the official corpora, checked by SHA-256."
     folder = fetch(data)
     say_json({"data": str(folder)}) if as_json else typer.echo(folder)
 
-# %% ../nbs/29_cli.ipynb #fca9e6a7
+# %% ../nbs/29_cli.ipynb #7276a193
 @data_app.command("check")
 def data_check(
     data:Data=None, # a corpus
     as_json:AsJson=False, # JSON or tables
 ):
-    "Print Table 1 and every defect; exit code 2 if a file breaks the format."
+    "Print Table 1 and every defect."
     rows, defects = inspect_corpus(find_data(data))
     pairs = table1(rows).to_dict("index")
     if as_json: say_json({"pairs": pairs, "total": len(rows), "defects": defects})
     else:
         say_rows([{"pair": pair, **counts} for pair, counts in pairs.items()])
         for defect in defects: typer.echo("{file}:{line}: {kind}: {detail}".format(**defect))
-        typer.echo(f"{len(rows):,} aspect rows, {len(defects):,} defects")
+        kinds = Counter(defect["kind"] for defect in defects).most_common()
+        typer.echo(f"{len(rows):,} aspect rows, {len(defects):,} defects: {', '.join(f'{count} {kind}' for kind, count in kinds) or 'none'}")
     raise typer.Exit(2 if any(defect["kind"] in FATAL for defect in defects) else 0)
 
-# %% ../nbs/29_cli.ipynb #a9847be0
+# %% ../nbs/29_cli.ipynb #37b3c6f2
 @app.command()
 def score(
     gold:Annotated[Path, typer.Argument(help="A corpus, or one gold file.")], # labels
@@ -150,21 +153,21 @@ def score(
     strict:Annotated[bool, typer.Option(help="Stop at a gold aspect without a prediction, as the official scorer does.")]=False, # no gaps
     as_json:AsJson=False, # JSON or a table
 ):
-    "Score predictions by the task's official formula and matching rules."
+    "Score predictions by the official rules."
     found = score_files(gold, pred, split, strict)
     if as_json: return say_json(found)
     rows = [*found["pairs"].items(), ("macro", {"n": None, **found["macro"]}), ("micro", found["micro"])]
     say_rows([{"pair": pair, **{name: values.get(name) for name in ("n", "rmse_va", "pcc_v", "pcc_a")}} for pair, values in rows])
     typer.echo(f"{len(found['unmatched'])} gold aspects without a prediction, {found['ignored']} predictions that are in no gold file")
 
-# %% ../nbs/29_cli.ipynb #f403b944
+# %% ../nbs/29_cli.ipynb #a63248f3
 @app.command()
 def predict(
     model:Annotated[Path, typer.Argument(help="The folder of a trained system.")], # coarse LLMs and encoder
     inputs:Annotated[Path, typer.Argument(metavar="INPUT.jsonl", help="Texts with their aspects, in the task's format.")], # what to predict
     out:Annotated[Path, typer.Option("--out", "-o", help="Where to write the predictions, in the task's format.")], # file
 ):
-    "Predict valence and arousal of anyone's texts and aspects with a trained system."
+    "Predict anyone's texts with a trained system."
     rows = read_inputs(inputs)
     from dimabsa_nb.encoder import System
     found = System.from_pretrained(model).predict(rows)

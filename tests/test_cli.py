@@ -1,0 +1,185 @@
+"""The command line from outside: one JSON object, one line per error, exit codes, light imports."""
+import configparser
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+from typer.testing import CliRunner
+
+from dimabsa_nb.cli import app
+from dimabsa_nb.corpus import synthetic_corpus
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def call(*arguments, code=0):
+    answer = CliRunner().invoke(app, list(map(str, arguments)))
+    assert answer.exit_code == code, (answer.exit_code, answer.stdout, answer.stderr)
+    return answer
+
+
+def refused(*arguments):
+    answer = call(*arguments, code=2)
+    assert answer.stdout == "" and answer.stderr.count("\n") == 1 and "Traceback" not in answer.stderr
+    return answer.stderr
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return synthetic_corpus(tmp_path_factory.mktemp("corpus"), 0, 12)
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A repository with one stage that writes one table."""
+    (tmp_path / "nbs/profiles").mkdir(parents=True)
+    tagged = new_code_cell("out = ''\nvalue = 0.5", metadata={"tags": ["parameters"]})
+    code = "import os\nos.makedirs(out + '/results')\nopen(out + '/results/table1.csv', 'w').write(f'pair,rmse\\nrus,{value}\\n')"
+    nbformat.write(new_notebook(cells=[tagged, new_code_cell(code)]), tmp_path / "nbs/91_dataset.ipynb")
+    (tmp_path / "nbs/profiles/toy.toml").write_text("[profile]\nstages = ['91_dataset']\ntolerance = 0.1\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_data_check_is_one_json_object(corpus):
+    found = json.loads(call("data", "check", "--data", corpus, "--json").stdout)
+    assert list(found) == ["pairs", "total", "defects"] and len(found["pairs"]) >= 10
+    assert list(found["pairs"]["eng_laptop"]) == ["train", "dev", "test", "total"]
+    assert found["total"] == sum(pair["total"] for pair in found["pairs"].values())
+    assert all(list(defect) == ["file", "line", "kind", "detail"] for defect in found["defects"])
+
+
+def test_data_check_for_people(corpus, monkeypatch):
+    monkeypatch.setenv("DIMABSA_DATA", str(corpus))
+    lines = call("data", "check").stdout.splitlines()
+    assert lines[0].split() == ["pair", "train", "dev", "test", "total"] and "aspect rows" in lines[-1]
+
+
+def test_data_check_lists_a_broken_file_and_exits_2(tmp_path):
+    (tmp_path / "eng_laptop_test_task1.jsonl").write_text('{"ID": "1", "Text": "Fine."')
+    answer = call("data", "check", "--data", tmp_path, "--json", code=2)
+    assert json.loads(answer.stdout)["defects"][0]["line"] == 1
+
+
+def test_score_is_one_json_object_even_with_warnings(corpus, tmp_path):
+    gold = next(Path(corpus).rglob("eng_laptop_test*.jsonl"))
+    kept = gold.read_text("utf-8").splitlines()[1:]
+    (tmp_path / "pred_eng_laptop.jsonl").write_text("\n".join(kept), "utf-8")
+    found = json.loads(call("score", gold, tmp_path / "pred_eng_laptop.jsonl", "--json").stdout)
+    assert found["pairs"]["eng_laptop"]["rmse_va"] == 0 and found["unmatched"]
+    assert {"pairs", "macro", "micro", "unmatched"} <= found.keys()
+    assert "has no prediction" in refused("score", gold, tmp_path / "pred_eng_laptop.jsonl", "--strict")
+
+
+def test_score_for_people(corpus):
+    lines = call("score", corpus, corpus).stdout.splitlines()
+    assert lines[0].split() == ["pair", "n", "rmse_va", "pcc_v", "pcc_a"] and lines[-2].startswith("micro")
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["run", "tiny"], "no profile 'tiny'; there are:"),
+    (["status", "toy", "-p", "valeu=1"], "no stage or parameter is called 'valeu'"),
+    (["run", "toy", "-p", "value"], "needs the form name=value"),
+    (["run", "toy", "-p", "value=big"], "value = 'big' is str, not float; 91_dataset takes: value = 0.5"),
+    (["run", "toy", "--only", "33_encoder"], "no stage '33_encoder'; there are: 91_dataset"),
+    (["verify", "toy"], "no git checkout"),
+    (["data", "check", "--data", "nowhere"], "nowhere: holds no corpus"),
+    (["score", "nowhere", "nowhere"], "nowhere"),
+    (["predict", "nowhere", "nowhere.jsonl", "-o", "out.jsonl"], "nowhere.jsonl"),
+])
+def test_errors_are_one_line(toy, arguments, message):
+    assert message in refused(*arguments)
+
+
+def test_run_status_and_dry_run(toy):
+    assert call("run", "toy", "--dry-run").stdout == "91_dataset: has not run\n"
+    said = call("run", "toy").stdout.splitlines()
+    assert said[0] == "91_dataset: has not run" and said[-1] == "results/toy"
+    assert call("run", "toy", "--dry-run").stdout == "91_dataset: done\n"
+    assert call("run", "toy", "--dry-run", "--force").stdout == "91_dataset: forced\n"
+    found = json.loads(call("status", "toy", "--json", "-p", "value=1").stdout)
+    assert found["stages"][0]["state"] == "stale" and found["stages"][0]["reason"] == "parameters changed: value 0.5 -> 1.0"
+    assert "done" in call("status", "toy").stdout
+
+
+def test_failed_stage_is_three_lines_and_exit_code_1(toy):
+    (toy / "nbs/91_dataset.ipynb").write_text((toy / "nbs/91_dataset.ipynb").read_text().replace("import os", "import nothing_like_it"))
+    lines = call("run", "toy", code=1).stderr.splitlines()
+    assert len(lines) == 3 and lines[1] == "ModuleNotFoundError: No module named 'nothing_like_it'"
+
+
+def test_verify_compares_with_the_last_commit(toy):
+    call("run", "toy")
+    for command in (["init", "-q"], ["add", "results"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "tables"]):
+        subprocess.run(["git", *command], cwd=toy, check=True)
+    assert json.loads(call("verify", "toy", "--json").stdout)["tables"][0]["verdict"] == "same"
+    call("run", "toy", "-p", "value=0.55")
+    assert "all agree: counts and text exactly, other numbers within 0.1" in call("verify", "toy").stdout
+    assert "NOT all agree" in call("verify", "toy", "--tolerance", 0.01, code=1).stdout
+
+
+def test_predict_writes_the_task_format(tmp_path, monkeypatch):
+    import dimabsa_nb.encoder
+
+    class System:
+        @classmethod
+        def from_pretrained(cls, folder):
+            return cls()
+
+        def predict(self, rows):
+            return rows.assign(valence=7.125, arousal=5.5)
+
+    monkeypatch.setattr(dimabsa_nb.encoder, "System", System)
+    given = [{"ID": "a", "Text": "The soup was superb, the bill less so.", "Aspect": ["soup", " bill"]}]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(record) + "\n" for record in given))
+    said = call("predict", tmp_path, tmp_path / "mine.jsonl", "-o", tmp_path / "out.jsonl").stdout
+    assert said.strip() == str(tmp_path / "out.jsonl")
+    [record] = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert record["ID"] == "a" and [entry["Aspect"] for entry in record["Aspect_VA"]] == ["soup", " bill"]
+    assert record["Aspect_VA"][0]["VA"] in ("7.12#5.50", "7.13#5.50")
+
+
+def test_the_command_line_is_light(toy):
+    """Neither help nor a chain with nothing to do imports torch, transformers or papermill."""
+    call("run", "toy")
+    code = ("import sys, dimabsa_nb.cli as cli\ntry: cli.app(['run', 'toy'])\nexcept SystemExit as done: assert done.code == 0\n"
+            "print([name for name in ('torch', 'transformers', 'papermill', 'matplotlib') if name in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], cwd=toy, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_settings_and_pyproject_agree():
+    settings = configparser.ConfigParser()
+    settings.read_string("[DEFAULT]\n" + (REPOSITORY / "settings.ini").read_text().split("[DEFAULT]\n")[-1])
+    settings, project = settings["DEFAULT"], tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert settings["requirements"].split() == project["dependencies"]
+    assert settings["dev_requirements"].split() == project["optional-dependencies"]["dev"]
+    assert settings["allowed_cell_metadata_keys"] == "tags" and settings.getboolean("clear_all") is False
+    assert project["entry-points"]["nbdev"] == {"dimabsa_nb": "dimabsa_nb._modidx:d"}
+
+
+def test_locks_hold_every_dependency():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    names = {"".join(part if part.isalnum() else "-" for part in text.split(">")[0].split("=")[0].split("<")[0])
+             for text in project["dependencies"] + project["optional-dependencies"]["dev"]}
+    for lock in ("cpu", "gpu"):
+        lines = [line for line in (REPOSITORY / f"locks/{lock}.txt").read_text().splitlines() if not line.startswith("#")]
+        assert all("==" in line for line in lines)
+        assert names <= {line.split("==")[0].split("[")[0].replace("_", "-") for line in lines}
+
+
+def test_cleaning_keeps_the_parameters_tag(tmp_path):
+    """Without it papermill's values would be overridden by the defaults, and nobody would be told."""
+    (tmp_path / "nbs").mkdir()
+    (tmp_path / "settings.ini").write_text((REPOSITORY / "settings.ini").read_text())
+    tagged = new_code_cell("seed = 0", metadata={"tags": ["parameters"], "collapsed": True})
+    nbformat.write(new_notebook(cells=[tagged]), tmp_path / "nbs/30_prepare.ipynb")
+    subprocess.run([sys.executable, "-c", "from nbdev.clean import nbdev_clean; nbdev_clean()"], cwd=tmp_path, check=True, capture_output=True)
+    [cell] = json.loads((tmp_path / "nbs/30_prepare.ipynb").read_text())["cells"]
+    assert cell["metadata"] == {"tags": ["parameters"]}
