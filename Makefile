@@ -1,0 +1,42 @@
+# make reproduce   the whole chain in small: real corpora, real weights, 20 minutes on two cores
+# make test        everything that can be checked without a GPU
+#
+# PYTHON is the interpreter that .venv is made from (3.11 or newer), LOCK the exact set that goes into it:
+#     make reproduce PYTHON=python3.12
+#     make reproduce PROFILE=paper LOCK=locks/gpu.txt
+
+PYTHON ?= python3
+LOCK ?= locks/cpu.txt
+PROFILE ?= quick
+BIN := .venv/bin
+
+.PHONY: reproduce test clean
+
+reproduce: .venv/ready
+	$(BIN)/dimabsa run $(PROFILE)
+
+test: .venv/ready
+	@echo "== notebooks are clean, and exported as they are"
+	@before="$$(cat nbs/*.ipynb dimabsa_nb/*.py | cksum)"; \
+	$(BIN)/nbdev_clean && $(BIN)/nbdev_export && \
+	if [ "$$before" != "$$(cat nbs/*.ipynb dimabsa_nb/*.py | cksum)" ]; then \
+		echo "notebooks or modules were not as nbdev_clean and nbdev_export leave them; they are now: commit them" >&2; \
+		git diff --stat -- nbs dimabsa_nb >&2; exit 1; fi
+	@echo "== the library's notebooks, each example a test"
+	$(BIN)/nbdev_test --skip_file_re '^[39_.]' --n_workers 2
+	@echo "== the smoke chain"
+	$(BIN)/dimabsa run smoke
+	@echo "== the tests that cross modules"
+	$(BIN)/python -m pytest -q tests
+
+# the stamp is younger than all it depends on once everything is installed
+.venv/ready: $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, %s is %d.%d; set PYTHON" % (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+# what was trained stays in runs/
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache
