@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['ABOUT', 'USAGE', 'COLOURS', 'MARKERS', 'LINES', 'HATCHES', 'jsonable', 'write_json', 'digest', 'hash_of',
            'output_digests', 'peak_memory', 'write_metrics', 'read_metrics', 'Record', 'write_record', 'read_record',
-           'versions', 'git_state', 'parsed', 'names_in', 'binds', 'imported', 'reached_modules', 'input_digest',
-           'unchanged', 'changes', 'why_stale', 'publish', 'best_of', 'printed', 'markdown_table', 'latex_escape',
-           'latex_table', 'write_table', 'figure_style', 'bar_styles', 'save_figure', 'cell_gap', 'table_gap',
-           'committed_tables', 'verify_tables']
+           'versions', 'git_state', 'parsed', 'names_in', 'binds', 'imported', 'statements', 'reached_modules',
+           'input_digest', 'unchanged', 'changes', 'why_stale', 'publish', 'best_of', 'printed', 'markdown_table',
+           'latex_escape', 'latex_table', 'write_table', 'figure_style', 'bar_styles', 'save_figure', 'cell_gap',
+           'table_gap', 'committed_tables', 'verify_tables']
 
-# %% ../nbs/09_records.ipynb #6ef5cb63
+# %% ../nbs/09_records.ipynb #93c42d5e
 import ast, csv, hashlib, json, os, re, resource, subprocess, sys
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -162,12 +163,13 @@ def git_state(
     except FileNotFoundError: return None, None
     return (head.stdout.strip(), bool(changed.stdout.strip())) if head.returncode == 0 else (None, None)
 
-# %% ../nbs/09_records.ipynb #31150857
+# %% ../nbs/09_records.ipynb #7e27c1fa
 def parsed(
     code:str # Python source; IPython's magics are left out
 )->list: # Top-level statements, without docstrings
     "Read source as a syntax tree that depends on nothing but the code."
-    tree = ast.parse(re.sub(r"^[ \t]*[%!].*$", "", code, flags=re.M))
+    try: tree = ast.parse(code)
+    except SyntaxError: tree = ast.parse(re.sub(r"^[ \t]*[%!].*$", "", code, flags=re.M))
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
@@ -205,21 +207,29 @@ def imported(
         elif isinstance(part, ast.Import): found |= {name for alias in part.names for name in alias.name.split(".")[1:]}
     return found
 
-# %% ../nbs/09_records.ipynb #0dd48c98
+# %% ../nbs/09_records.ipynb #ff7c9f04
+@lru_cache(maxsize=None)
+def statements(
+    code:str, # Python source
+    package:str # Name of the package whose modules count
+)->tuple: # For each top-level statement: what it binds, the names in it, what it imports, and its code
+    "Take source apart, once."
+    return tuple((binds(node), names_in([node]), imported([node], package), ast.dump(node)) for node in parsed(code))
+
+# %% ../nbs/09_records.ipynb #c5e19082
 def reached_modules(
     code:str, # A notebook's code
     package # Folder of the exported modules
 )->dict: # Module -> hash of the code in it that the notebook can reach
     "Follow imports and names to a fixed point; what nothing names is left out."
     package, found = Path(package), {}
-    trees = {path.stem: parsed(path.read_text("utf-8")) for path in package.glob("*.py")}
+    known = {path.stem: statements(path.read_text("utf-8"), package.name) for path in package.glob("*.py")}
     while True:
-        used = parsed(code) + [node for nodes in found.values() for node in nodes]
-        names, modules = names_in(used), sorted(imported(used, package.name) & trees.keys())
-        reached = {name: [node for node in trees[name] if not binds(node) or binds(node) & names] for name in modules}
-        if reached == found: break
+        used = [*statements(code, package.name), *(statement for part in found.values() for statement in part)]
+        names, modules = (set().union(*(statement[at] for statement in used)) for at in (1, 2))
+        reached = {name: [statement for statement in known[name] if not statement[0] or statement[0] & names] for name in sorted(modules & known.keys())}
+        if reached == found: return {name: hash_of([statement[3] for statement in part]) for name, part in found.items()}
         found = reached
-    return {name: hash_of([ast.dump(node) for node in nodes]) for name, nodes in found.items()}
 
 # %% ../nbs/09_records.ipynb #56994216
 def input_digest(
