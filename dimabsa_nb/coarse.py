@@ -9,7 +9,7 @@ __all__ = ['PROJECTIONS', 'MOMENTS', 'shorten', 'tokenise', 'add_answer_token', 
            'coarse_backward', 'train_coarse', 'batch_probabilities', 'finished_rows', 'extract', 'distribution_line',
            'save_adapter', 'adapter_settings', 'load_adapters', 'extract_merged']
 
-# %% ../nbs/07_coarse.ipynb #5b47f2fe
+# %% ../nbs/07_coarse.ipynb #f28c1e92
 import json
 import math
 import os
@@ -24,7 +24,7 @@ import torch
 from .corpus import UserError, read_jsonl, write_jsonl
 from .guidance import DIGITS
 from .losses import coarse_bin, coarse_loss
-from .packed import answer_states, token_batches, use_packed_attention
+from .packed import ATTENTION_NAME, answer_states, answer_states_padded, token_batches, use_packed_attention
 from .prompts import ANSWER_TOKEN, PROMPT_VERSION, coarse_parts
 from .weights import resolve
 
@@ -70,19 +70,21 @@ def add_answer_token(
     if len(tokenizer) > len(embedding): model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.get_input_embeddings().weight.data[tokenizer.convert_tokens_to_ids(ANSWER_TOKEN)] = mean.to(embedding.dtype)
 
-# %% ../nbs/07_coarse.ipynb #75fc3630
+# %% ../nbs/07_coarse.ipynb #275b577a
 def load_base(
     name: str,                       # a model name `weights.resolve` knows
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-) -> tuple:                          # the model in packed attention, its tokenizer
+    attention: str = "packed",       # "packed" shares tokens; "flash_attention_2" or "sdpa" pad, as the library does
+) -> tuple:                          # the model, its tokenizer
     "A causal language model and its tokenizer, with the answer token."
     from transformers import AutoModelForCausalLM, AutoTokenizer
     folder = resolve(name)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    library = "sdpa" if attention == "packed" else attention
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=library).to(device)
     add_answer_token(model, tokenizer)
-    return use_packed_attention(model.to(device)), tokenizer
+    return (use_packed_attention(model) if attention == "packed" else model), tokenizer
 
 # %% ../nbs/07_coarse.ipynb #5a715822
 def digit_ids(
@@ -94,7 +96,7 @@ def digit_ids(
     if any(len(ids) != 1 for ids in coded): raise UserError(f"the tokenizer splits a digit of {dimension} into several tokens; choose a model that keeps digits whole")
     return [ids[0] for ids in coded]
 
-# %% ../nbs/07_coarse.ipynb #6466197e
+# %% ../nbs/07_coarse.ipynb #55576399
 def digit_logits(
     model,                     # the causal language model, with or without LoRA
     prompts: list[list[int]],  # token ids of each prompt
@@ -102,7 +104,7 @@ def digit_logits(
 ) -> torch.Tensor:             # (prompts, digits) float32
     "Logits of the digits at the answer position of every prompt."
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    states = answer_states(causal.model, prompts)
+    states = (answer_states if causal.config._attn_implementation == ATTENTION_NAME else answer_states_padded)(causal.model, prompts)
     logits = (states @ causal.get_output_embeddings().weight[digits].T).float()
     cap = getattr(causal.config, "final_logit_softcapping", None)
     return cap * torch.tanh(logits / cap) if cap else logits
@@ -413,18 +415,19 @@ def adapter_settings(
     if settings["prompt_version"] != PROMPT_VERSION: raise UserError(f"{path}: trained with prompts {settings['prompt_version']}, this code has {PROMPT_VERSION}; train again")
     return settings
 
-# %% ../nbs/07_coarse.ipynb #a26d74d0
+# %% ../nbs/07_coarse.ipynb #0a792fac
 def load_adapters(
     folders: dict,                       # dimension -> adapter folder
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    attention: str = "packed",
 ) -> tuple:                              # the PEFT model with all adapters, its tokenizer, dimension -> settings
     "One base model with the adapters of several dimensions."
     from peft import PeftModel
     settings = {dimension: adapter_settings(folder) for dimension, folder in folders.items()}
     names = {each["model"] for each in settings.values()}
     if len(names) > 1: raise UserError(f"the adapters were trained on different base models: {', '.join(sorted(names))}; give adapters of one")
-    base, tokenizer = load_base(names.pop(), dtype, device)
+    base, tokenizer = load_base(names.pop(), dtype, device, attention)
     (first, folder), *others = folders.items()
     model = PeftModel.from_pretrained(base, folder, adapter_name=first)
     for dimension, folder in others: model.load_adapter(folder, adapter_name=dimension)

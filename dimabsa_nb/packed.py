@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ATTENTION_NAME', 'PrefixTree', 'common_prefix', 'prefix_tree', 'visible', 'Blocks', 'pad_ragged', 'additive',
            'pad_tree', 'tree_blocks', 'sequence_blocks', 'gather_blocks', 'packed_attention', 'use_packed_attention',
-           'layer_windows', 'to_device', 'answer_states', 'answer_states_reference', 'token_batches', 'sharing',
-           'sequence_states']
+           'layer_windows', 'to_device', 'answer_states', 'answer_states_reference', 'answer_states_padded',
+           'token_batches', 'sharing', 'sequence_states']
 
 # %% ../nbs/06_packed.ipynb #2ff9348c
 from dataclasses import dataclass
@@ -227,6 +227,17 @@ def answer_states_reference(
     rows = [decoder(input_ids=torch.tensor([list(p)], device=device), use_cache=False).last_hidden_state[0, -1] for p in prompts]
     decoder.set_attn_implementation(before)
     return torch.stack(rows)
+
+# %% ../nbs/06_packed.ipynb #d8850b41
+def answer_states_padded(
+    decoder: torch.nn.Module,  # a decoder in one of the library's attention implementations
+    prompts: list[list[int]],  # token ids of each prompt
+) -> torch.Tensor:             # (prompts, hidden size)
+    "Hidden states at the answer positions, the plain way: one padded row a prompt."
+    device = decoder.get_input_embeddings().weight.device
+    ids, real = (torch.from_numpy(x).to(device) for x in pad_ragged([np.array(prompt) for prompt in prompts]))
+    states = decoder(input_ids=ids, attention_mask=real.long(), use_cache=False).last_hidden_state
+    return states[torch.arange(len(prompts), device=device), real.sum(1) - 1]
 
 # %% ../nbs/06_packed.ipynb #761f10ed
 def token_batches(
