@@ -10,7 +10,7 @@ LOCK ?= locks/cpu.txt
 PROFILE ?= quick
 BIN := .venv/bin
 
-.PHONY: reproduce test clean
+.PHONY: reproduce test readme clean
 
 reproduce: .venv/ready
 	$(BIN)/dimabsa run $(PROFILE)
@@ -28,6 +28,11 @@ test: .venv/ready
 	$(BIN)/dimabsa run smoke
 	@echo "== the tests that cross modules"
 	$(BIN)/python -m pytest -q tests
+
+# the README's table is the committed one
+readme: .venv/ready
+	$(BIN)/python -c "from pathlib import Path; from dimabsa_nb.report import splice_readme as splice; \
+	page, table = Path('README.md'), Path('results/quick/table2.md'); page.write_text(splice(page.read_text('utf-8'), table.read_text('utf-8')), 'utf-8')"
 
 # the stamp is younger than all it depends on once everything is installed
 .venv/ready: $(LOCK) pyproject.toml

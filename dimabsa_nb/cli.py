@@ -144,7 +144,7 @@ def data_check(
         typer.echo(f"{len(rows):,} aspect rows, {len(defects):,} defects: {', '.join(f'{count} {kind}' for kind, count in kinds) or 'none'}")
     raise typer.Exit(2 if any(defect["kind"] in FATAL for defect in defects) else 0)
 
-# %% ../nbs/29_cli.ipynb #37b3c6f2
+# %% ../nbs/29_cli.ipynb #ff327df5
 @app.command()
 def score(
     gold:Annotated[Path, typer.Argument(help="A corpus, or one gold file.")], # labels
@@ -158,7 +158,7 @@ def score(
     if as_json: return say_json(found)
     rows = [*found["pairs"].items(), ("macro", {"n": None, **found["macro"]}), ("micro", found["micro"])]
     say_rows([{"pair": pair, **{name: values.get(name) for name in ("n", "rmse_va", "pcc_v", "pcc_a")}} for pair, values in rows])
-    typer.echo(f"{len(found['unmatched'])} gold aspects without a prediction, {found['ignored']} predictions that are in no gold file")
+    typer.echo(f"gold aspects without a prediction: {len(found['unmatched'])}; predictions that are in no gold file: {found['ignored']:,}")
 
 # %% ../nbs/29_cli.ipynb #a63248f3
 @app.command()
