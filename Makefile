@@ -23,10 +23,8 @@ test: .venv/ready
 		echo "notebooks or modules were not as nbdev_clean and nbdev_export leave them; they are now: commit them" >&2; \
 		git diff --stat -- nbs dimabsa_nb >&2; exit 1; fi
 	@echo "== the library's notebooks, each example a test"
-	$(BIN)/nbdev_test --skip_file_re '^[39_.]' --n_workers 2
-	@echo "== the smoke chain"
-	$(BIN)/dimabsa run smoke
-	@echo "== the tests that cross modules"
+	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --skip_file_re '^[39_.]' --n_workers 2
+	@echo "== the tests that cross modules, the smoke chain among them"
 	$(BIN)/python -m pytest -q tests
 
 # the README's table is the committed one

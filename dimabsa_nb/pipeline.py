@@ -66,7 +66,7 @@ def partial_of(
 class StageFailed(RuntimeError):
     "A stage that broke off: what, why, and where to look."
 
-# %% ../nbs/10_pipeline.ipynb #5067f02a
+# %% ../nbs/10_pipeline.ipynb #4b0fe02f
 def execute(
     chain:Chain, # The chain
     stage:Stage, # One of its stages
@@ -75,7 +75,7 @@ def execute(
     "Run a stage's notebook with papermill, and put a failure into three lines."
     shown, opened = sys.stderr.isatty(), partial/"notebook.ipynb"
     os.environ.update(PYTHONHASHSEED="0", TOKENIZERS_PARALLELISM="false", JUPYTER_PREFER_ENV_PATH="1", PYDEVD_DISABLE_FILE_VALIDATION="1",
-        DIMABSA_PROGRESS=str(int(shown)), PYTHONPATH=os.pathsep.join([str(chain.root), *filter(None, [os.environ.get("PYTHONPATH")])]))
+        DIMABSA_PROGRESS=str(int(shown)), OMP_WAIT_POLICY="PASSIVE", PYTHONPATH=os.pathsep.join([str(chain.root), *filter(None, [os.environ.get("PYTHONPATH")])]))
     import nbclient.exceptions, papermill
     given = {**stage.parameters, "out": str(partial), **{name: str(chain.folder(other)) for name, other in stage.upstream.items()}}
     try:

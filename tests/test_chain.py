@@ -1,0 +1,138 @@
+"""The real notebooks from corpus to Table 2, on the smoke profile: equal bytes, kills, edits, and the system that is left."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dimabsa_nb.corpus import read_jsonl
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DIMABSA = [sys.executable, "-c", "from dimabsa_nb.cli import app; app()"]
+OFTEN = ["-p", "checkpoint_seconds=0.0"]
+
+
+def checkout(folder):
+    for part in ("nbs", "dimabsa_nb"):
+        shutil.copytree(REPOSITORY / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    return folder
+
+
+def dimabsa(root, *arguments):
+    answer = subprocess.run([*DIMABSA, *map(str, arguments)], cwd=root, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(root)})
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
+
+
+def records(root):
+    found = {path.parent.name: json.loads(path.read_text()) for path in sorted((root / "runs/smoke").glob("*/record.json"))}
+    return {stage: record["outputs"] for stage, record in found.items()}
+
+
+def published(root):
+    return {str(path.relative_to(root)): path.read_bytes() for top in ("results", "figures") for path in sorted((root / top).rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    root = checkout(tmp_path_factory.mktemp("undisturbed"))
+    dimabsa(root, "run", "smoke", *OFTEN)
+    return root
+
+
+def kill_in_training(root, stage):
+    """SIGKILL the runner once a training stage has written its first checkpoint."""
+    process = subprocess.Popen([*DIMABSA, "run", "smoke", *OFTEN], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    checkpoint = root / f"runs/smoke/{stage}.partial/checkpoint/state.safetensors"
+    started = time.monotonic()
+    while not checkpoint.exists():
+        assert process.poll() is None and time.monotonic() - started < 300, f"{stage} never wrote a checkpoint"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(3)  # a kernel without its runner ends by itself
+    assert not (root / f"runs/smoke/{stage}/record.json").exists()
+
+
+def test_killed_twice_in_training_it_ends_in_the_same_bytes(undisturbed, tmp_path):
+    root = checkout(tmp_path)
+    kill_in_training(root, "31_coarse@valence")
+    kill_in_training(root, "33_encoder@joint")
+    said = dimabsa(root, "run", "smoke", *OFTEN)
+    assert "33_encoder@joint: goes on where it was stopped" in said
+    assert records(root) == records(undisturbed)
+    assert published(root) == published(undisturbed)
+
+
+def test_another_seed_gives_other_predictions(undisturbed, tmp_path):
+    root = checkout(tmp_path)
+    dimabsa(root, "run", "smoke", "-p", "seed=7", "-p", "30_prepare.seed=42", "--only", "30_prepare")
+    for stage in ("31_coarse", "32_guidance", "33_encoder@joint"):
+        dimabsa(root, "run", "smoke", "-p", "seed=7", "-p", "30_prepare.seed=42", "--only", stage)
+    ours, theirs = (read_jsonl(folder / "runs/smoke/33_encoder@joint/predictions.jsonl") for folder in (root, undisturbed))
+    assert ours["row"].tolist() == theirs["row"].tolist()
+    assert (ours["valence"] != theirs["valence"]).mean() > 0.9
+
+
+def test_second_run_is_cached_and_quick(undisturbed):
+    started = time.monotonic()
+    said = dimabsa(undisturbed, "run", "smoke", *OFTEN)
+    assert said.count("done before") == len(records(undisturbed)) and "goes on" not in said
+    assert time.monotonic() - started < 10  # what the README promises; it takes about two
+
+
+def test_an_edited_plot_reruns_its_notebook_alone(undisturbed):
+    path = undisturbed / "nbs/93_ablations.ipynb"
+    before = path.read_text()
+    notebook = json.loads(before)
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code" and "figure" in "".join(cell["source"])][-1]
+    code["source"] = [*code["source"], "\nprint('redrawn')"]
+    path.write_text(json.dumps(notebook))
+    try:
+        said = dimabsa(undisturbed, "run", "smoke", *OFTEN, "--dry-run").splitlines()
+    finally:
+        path.write_text(before)
+    assert [line.split(":")[0] for line in said if not line.endswith(": done")] == ["93_ablations"], said
+
+
+def test_notebooks_also_run_by_hand(undisturbed, tmp_path):
+    run = undisturbed / "runs/smoke"
+    given = {"out": tmp_path / "by-hand", "prepare": run / "30_prepare", "model": "tiny-random-qwen3", "epochs": 1, "seed": 3}
+    arguments = [word for name, value in given.items() for word in ("-p", name, str(value))]
+    command = [sys.executable, "-m", "papermill", str(undisturbed / "nbs/31_coarse.ipynb"), str(tmp_path / "opened.ipynb"), "-k", "python3", *arguments]
+    answer = subprocess.run(command, cwd=undisturbed, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(undisturbed)})
+    assert answer.returncode == 0, answer.stderr
+    assert (tmp_path / "by-hand/adapter/adapter_model.safetensors").is_file()
+
+
+def test_the_system_predicts_what_the_chain_predicted(undisturbed, tmp_path):
+    run = undisturbed / "runs/smoke"
+    rows = read_jsonl(run / "30_prepare/rows.jsonl").merge(read_jsonl(run / "33_encoder@joint/predictions.jsonl")[["row"]])
+    rows = rows[rows["pair"] == "eng_laptop"]
+    asked = [{"ID": text_id, "Text": part["text"].iloc[0], "Aspect": part["aspect"].tolist()} for text_id, part in rows.groupby("id", sort=False)]
+    (tmp_path / "eng_laptop.jsonl").write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in asked))
+    dimabsa(undisturbed, "predict", run / "33_encoder@joint/system", tmp_path / "eng_laptop.jsonl", "-o", tmp_path / "answers.jsonl")
+    answered = (tmp_path / "answers.jsonl").read_text()
+    submitted = (run / "92_main_results/submission/pred_eng_laptop.jsonl").read_text()
+    expected = {item["ID"]: item["Aspect_VA"] for item in map(json.loads, submitted.splitlines())}
+    for item in map(json.loads, answered.splitlines()):
+        for ours, theirs in zip(item["Aspect_VA"], expected[item["ID"]], strict=True):
+            assert ours["Aspect"] == theirs["Aspect"]
+            for one, other in zip(ours["VA"].split("#"), theirs["VA"].split("#"), strict=True):
+                assert abs(float(one) - float(other)) < 0.011 and 1 <= float(one) <= 9
+
+
+def test_the_tiny_qwen_reads_the_answer_token(undisturbed):
+    settings = json.loads((undisturbed / "runs/smoke/31_coarse@arousal/adapter/coarse.json").read_text())
+    assert settings["model"] == "tiny-random-qwen3"
+    from dimabsa_nb.coarse import adapter_settings, load_adapters, tokenise
+    folder = undisturbed / "runs/smoke/31_coarse@arousal/adapter"
+    _, tokenizer, found = load_adapters({"arousal": folder})
+    assert found == {"arousal": adapter_settings(folder)}
+    rows = read_jsonl(undisturbed / "runs/smoke/30_prepare/rows.jsonl").head(3)
+    assert {tokenizer.decode(ids[-1:]) for ids in tokenise(rows, "arousal", tokenizer)} == {"<ANS>"}
