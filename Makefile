@@ -9,13 +9,14 @@ PYTHON ?= python3
 LOCK ?= locks/cpu.txt
 PROFILE ?= quick
 BIN := .venv/bin
+READY := .venv/ready-$(notdir $(LOCK))
 
 .PHONY: reproduce test readme clean
 
-reproduce: .venv/ready
+reproduce: $(READY)
 	$(BIN)/dimabsa run $(PROFILE)
 
-test: .venv/ready
+test: $(READY)
 	@echo "== notebooks are clean, and exported as they are"
 	@before="$$(cat nbs/*.ipynb dimabsa_nb/*.py | cksum)"; \
 	$(BIN)/nbdev_clean && $(BIN)/nbdev_export && \
@@ -28,13 +29,14 @@ test: .venv/ready
 	$(BIN)/python -m pytest -q tests
 
 # the README's table is the committed one
-readme: .venv/ready
+readme: $(READY)
 	$(BIN)/python -c "from pathlib import Path; from dimabsa_nb.report import splice_readme as splice; \
 	page, table = Path('README.md'), Path('results/quick/table2.md'); page.write_text(splice(page.read_text('utf-8'), table.read_text('utf-8')), 'utf-8')"
 
-# the stamp is younger than all it depends on once everything is installed
-.venv/ready: $(LOCK) pyproject.toml
+# the stamp names the set that is installed, and is younger than all it depends on
+$(READY): $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, %s is %d.%d; set PYTHON" % (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 11) else 0)'
+	@rm -f .venv/ready*
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(LOCK)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
