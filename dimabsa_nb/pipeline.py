@@ -6,13 +6,12 @@
 __all__ = ['PATHS', 'Stage', 'Chain', 'key_parts', 'partial_of', 'StageFailed', 'execute', 'run_stage', 'describe', 'chosen',
            'survey', 'run_chain', 'chain_status']
 
-# %% ../nbs/10_pipeline.ipynb #70908f57
+# %% ../nbs/10_pipeline.ipynb #66b3a15f
 import json, os, shutil, sys, time
 from dataclasses import dataclass, field
 from pathlib import Path
 from .corpus import UserError, write_atomic
-from .records import (Record, git_state, hash_of, input_digest, output_digests, publish, reached_modules,
-                                read_metrics, read_record, versions, why_stale, write_record)
+from .records import Record, git_state, hash_of, input_digest, output_digests, publish, reached_modules, read_metrics, read_record, versions, why_stale, write_record
 
 # %% ../nbs/10_pipeline.ipynb #d2128a4e
 @dataclass
@@ -52,15 +51,14 @@ def key_parts(
         "upstream": {other: hash_of(read_record(chain.folder(other)).outputs) for other in stage.upstream.values()},
         "modules": reached_modules(stage.code, chain.root/"dimabsa_nb"), "versions": versions("torch", "transformers")}
 
-# %% ../nbs/10_pipeline.ipynb #16274952
+# %% ../nbs/10_pipeline.ipynb #722ee2d9
 def partial_of(
     chain:Chain, # The chain
     stage:Stage, # One of its stages
     key:str # Its key now
 )->tuple: # (the partial folder, whether it was begun with this key)
     "Find what a broken-off run of a stage left."
-    partial = chain.folder(f"{stage.name}.partial")
-    return partial, (partial/"key").is_file() and (partial/"key").read_text() == key
+    return (partial := chain.folder(f"{stage.name}.partial")), (partial/"key").is_file() and (partial/"key").read_text() == key
 
 # %% ../nbs/10_pipeline.ipynb #88ae46aa
 class StageFailed(RuntimeError):
@@ -105,7 +103,7 @@ def run_stage(
     shutil.rmtree(folder, ignore_errors=True)
     return read_record(partial.rename(folder))
 
-# %% ../nbs/10_pipeline.ipynb #d9f58d44
+# %% ../nbs/10_pipeline.ipynb #9ccf823b
 def describe(
     chain:Chain, # The chain
     stage:Stage, # One of its stages
@@ -116,17 +114,17 @@ def describe(
     "Fill in a record."
     measured, (commit, dirty) = read_metrics(folder), git_state(chain.root, "nbs", "dimabsa_nb")
     return Record(stage=stage.name, notebook=f"nbs/{stage.notebook.name}", profile=chain.profile, key=hash_of(parts), **parts,
-        outputs=output_digests(folder), metrics=measured, seconds=round(seconds, 2), commit=commit, dirty=dirty,
-        seed=stage.parameters.get("seed"), finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        **{name: measured.get(name) for name in ("peak_memory_mb", "device", "dtype")})
+        outputs=output_digests(folder), metrics=measured, seconds=round(seconds, 2), commit=commit, dirty=dirty, seed=stage.parameters.get("seed"),
+        finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **{name: measured.get(name) for name in ("peak_memory_mb", "device", "dtype")})
 
-# %% ../nbs/10_pipeline.ipynb #54701e04
+# %% ../nbs/10_pipeline.ipynb #e6a12f22
 def chosen(
     chain:Chain, # The chain
     only:str=None, # A stage, or a notebook for all of its stages
     start:str=None # The stage or notebook to begin with
 )->list: # The stages to look at, in order
     "Choose stages by `--only` or `--from`."
+    if only and start: raise UserError(f"--only {only} and --from {start} exclude each other; give one of them")
     names = list(chain.stages)
     wanted = [name for name in names if (only or start) in (None, name, name.split("@")[0])]
     if not wanted: raise UserError(f"no stage {only or start!r}; there are: {', '.join(names)}")
@@ -173,13 +171,12 @@ def run_chain(
             publish(chain.root, chain.profile, chain.folder(stage.name))
     return results/"table2.md" if (results/"table2.md").is_file() else results
 
-# %% ../nbs/10_pipeline.ipynb #42635c99
+# %% ../nbs/10_pipeline.ipynb #20d87932
 def chain_status(
     chain:Chain # The chain
 ): # Yields one dict per stage
     "Tell what is done, what would run and why, and what it cost."
     for stage, _, reason in survey(chain, chosen(chain), dry=True):
-        path = chain.folder(stage.name)/"record.json"
-        record = json.loads(path.read_bytes()) if path.is_file() else {}
+        record = json.loads(path.read_bytes()) if (path := chain.folder(stage.name)/"record.json").is_file() else {}
         cost = {name: record.get(name) for name in ("seconds", "peak_memory_mb", "device", "finished", "commit", "dirty")}
         yield {"stage": stage.name, "state": "done" if not reason else "stale" if record else "missing", "reason": reason, **cost}
