@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'RUNNER', 'parameter_for', 'read_notebook', 'open_parameters', 'checked', 'spread', 'unknown',
-           'parse_override', 'find_root', 'read_profile', 'existing', 'load_chain', 'settle_corpus']
+           'parse_override', 'find_root', 'read_profile', 'existing', 'load_chain', 'must_download', 'settle_corpus']
 
-# %% ../nbs/12_profiles.ipynb #15cf733a
-import ast, json, tomllib
+# %% ../nbs/12_profiles.ipynb #459ba6be
+import ast, json, os, re, tomllib
 from pathlib import Path
 import dimabsa_nb
-from .corpus import DataUnavailable, UserError, find_data
+from .corpus import COMMIT, OFFICIAL_FILES, DataUnavailable, UserError, cache_folder, find_data, sha256
 from .pipeline import PATHS, Chain, Stage
 
 # %% ../nbs/12_profiles.ipynb #c8e59db2
@@ -88,7 +88,7 @@ def unknown(
     parameters = sorted({parameter for taken in known.values() for parameter in taken})
     return f"no stage or parameter is called {key!r}; stages: {', '.join(sorted({*known, *notebooks}))}; parameters: {', '.join(parameters)}"
 
-# %% ../nbs/12_profiles.ipynb #5b8a0f7b
+# %% ../nbs/12_profiles.ipynb #582b1a2f
 def parse_override(
     text:str # `name=value` or `stage.name=value`
 )->dict: # As a profile's `[parameters]` would hold it
@@ -97,7 +97,7 @@ def parse_override(
     stage, _, name = name.strip().rpartition(".")
     if not (equals and name): raise UserError(f"-p {text}: needs the form name=value or stage.name=value")
     try: value = {"true": True, "false": False}[value] if value in ("true", "false") else ast.literal_eval(value)
-    except (ValueError, SyntaxError): pass
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError): pass
     return {stage: {name: value}} if stage else {name: value}
 
 # %% ../nbs/12_profiles.ipynb #8f513616
@@ -153,18 +153,29 @@ def load_chain(
         stage.parameters |= {key: existing(stage.parameters[key]) for key in PATHS if stage.parameters.get(key)}
     return Chain(root, profile, stages)
 
-# %% ../nbs/12_profiles.ipynb #8477c5f3
+# %% ../nbs/12_profiles.ipynb #a4b575a8
+def must_download(
+    data:str="" # The corpus named in the parameters
+)->bool: # Whether `find_data` would fetch files
+    "Tell without the network whether the official corpora are still to be fetched."
+    if data or os.environ.get("DIMABSA_DATA"): return False
+    return any(sha256(cache_folder()/f"DimABSA2026-{COMMIT[:7]}"/name) != digest for name, digest in OFFICIAL_FILES.items())
+
+# %% ../nbs/12_profiles.ipynb #66cc999e
 def settle_corpus(
     chain:Chain, # Changed in place
-    dry:bool=False # Whether nothing will run
+    dry:bool=False # Whether nothing will run, and nothing may be downloaded
 )->Chain: # The same
     "Find the official corpora for the stages that read them, or fall back as the profile says."
     about = read_profile(chain.root, chain.profile)["profile"]
     for stage in chain.stages.values():
         if stage.parameters.get("corpus") != "official": continue
+        if dry and must_download(stage.parameters["data"]):
+            chain.notes.append("NOTE: the official corpora are not at hand; they would be downloaded")
+            continue
         try: stage.parameters["data"] = str(Path(find_data(stage.parameters["data"] or None)).resolve())
         except DataUnavailable as error:
-            if "fallback" not in about and not dry: raise
-            stage.parameters["corpus"] = about.get("fallback", "official")
-            chain.notes.append(f"NOTE: the official corpora are not at hand; going on with corpus={stage.parameters['corpus']!r} ({error})")
+            if "fallback" not in about: raise
+            stage.parameters["corpus"], why = about["fallback"], re.sub(r"\w+://\S*/", "", str(error)).split(";")[0]
+            chain.notes.append(f"NOTE: the official corpora are not at hand; going on with corpus={about['fallback']!r} ({why}); DIMABSA_DATA can name them")
     return chain
