@@ -11,9 +11,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from dimabsa_nb.corpus import DataUnavailable, UserError
+from dimabsa_nb.corpus import DataUnavailable, UserError, read_jsonl
 from dimabsa_nb.pipeline import StageFailed, chain_status, run_chain
-from dimabsa_nb.profiles import load_chain, settle_corpus
+from dimabsa_nb.profiles import load_chain, read_notebook, settle_corpus
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -304,7 +304,7 @@ def test_input_files_count_by_content(project):
 
 def test_without_the_corpora_a_profile_may_fall_back(project, monkeypatch):
     def unavailable(data=None):
-        raise DataUnavailable("no network; set DIMABSA_DATA")
+        raise DataUnavailable("https://example.org/a/b/eng.jsonl: no network; set DIMABSA_DATA")
 
     monkeypatch.setattr("dimabsa_nb.profiles.find_data", unavailable)
     with pytest.raises(UserError, match="no network"):
@@ -313,8 +313,39 @@ def test_without_the_corpora_a_profile_may_fall_back(project, monkeypatch):
     profile.write_text(profile.read_text().replace("[profile]", "[profile]\nfallback = 'synthetic'"))
     said = []
     run_chain(settle_corpus(load_chain("toy", ["corpus=official"], project)), say=said.append)
-    assert said[0].startswith("NOTE: the official corpora are not at hand; going on with corpus='synthetic'")
+    assert said[0].startswith("NOTE: the official corpora are not at hand; going on with corpus='synthetic' (eng.jsonl: no network)")
+    assert len(said[0]) < 200 and "\n" not in said[0]
     assert (project / "runs/toy/30_prepare/rows.txt").read_text() == "synthetic 4"
+
+
+def test_a_look_ahead_downloads_nothing(project, monkeypatch, tmp_path):
+    monkeypatch.delenv("DIMABSA_DATA", raising=False)
+    monkeypatch.setenv("DIMABSA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("dimabsa_nb.corpus.download", lambda *_: pytest.fail("must not download"))
+    chain = settle_corpus(load_chain("toy", ["corpus=official"], project), dry=True)
+    assert chain.notes == ["NOTE: the official corpora are not at hand; they would be downloaded"]
+    assert chain.stages["30_prepare"].parameters["corpus"] == "official"
+    assert [row["state"] for row in chain_status(chain)] == ["missing"] * 3
+
+
+def prepare(folder, **settings):
+    """The code of 30_prepare, without a kernel."""
+    code, defaults = read_notebook(REPOSITORY / "nbs/30_prepare.ipynb")
+    exec(code, {**defaults, "out": str(folder), "corpus": "synthetic", "synthetic_texts": 12, **settings})
+    return read_jsonl(folder / "rows.jsonl")
+
+
+def test_one_row_per_pair_is_not_all_rows(tmp_path):
+    """At least a text of each pair to train on, and no more than that."""
+    roles = prepare(tmp_path, coarse_rows=1, encoder_rows=1)
+    for model in ("role_coarse", "role_encoder"):
+        texts = roles[roles[model] == "train"].groupby("pair")["id"].nunique()
+        assert len(texts) >= 10 and set(texts) == {1}
+
+
+def test_an_unknown_corpus_is_refused_before_reading(tmp_path):
+    with pytest.raises(UserError, match="corpus is 'offical'; it must be one of 'official', 'synthetic'"):
+        prepare(tmp_path, corpus="offical")
 
 
 @pytest.mark.parametrize("profile", ["smoke", "quick", "laptop", "paper"])
