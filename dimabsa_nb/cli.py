@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['settings', 'app', 'data_app', 'Profile', 'Parameters', 'Released', 'AsJson', 'Data', 'OneLine', 'say_json',
-           'say_rows', 'run', 'status', 'verify', 'data_fetch', 'data_check', 'score', 'predict']
+           'say_rows', 'run', 'status', 'verify', 'data_fetch', 'data_check', 'score', 'writable', 'predict']
 
 # %% ../nbs/29_cli.ipynb #4d1a7308
 import json, os
@@ -160,7 +160,17 @@ def score(
     say_rows([{"pair": pair, **{name: values.get(name) for name in ("n", "rmse_va", "pcc_v", "pcc_a")}} for pair, values in rows])
     typer.echo(f"gold aspects without a prediction: {len(found['unmatched'])}; predictions that are in no gold file: {found['ignored']:,}")
 
-# %% ../nbs/29_cli.ipynb #a63248f3
+# %% ../nbs/29_cli.ipynb #81cb6ddf
+def writable(
+    path:Path # A file to be, or to be replaced
+)->Path: # The same
+    "Refuse a place that nothing can be written to, before the work is done."
+    if path.is_dir(): raise UserError(f"{path}: is a folder; name a file in it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK): raise UserError(f"{path}: its folder cannot be written to; name another place")
+    return path
+
+# %% ../nbs/29_cli.ipynb #0059d8f0
 @app.command()
 def predict(
     model:Annotated[Path, typer.Argument(help="The folder of a trained system.")], # coarse LLMs and encoder
@@ -168,7 +178,7 @@ def predict(
     out:Annotated[Path, typer.Option("--out", "-o", help="Where to write the predictions, in the task's format.")], # file
 ):
     "Predict anyone's texts with a trained system."
-    rows = read_inputs(inputs)
+    rows, out = read_inputs(inputs), writable(out)
     from dimabsa_nb.encoder import System
     found = System.from_pretrained(model).predict(rows)
     named = {name: f"predicted_{name}" for name in ("valence", "arousal")}

@@ -87,6 +87,9 @@ def test_score_for_people(corpus):
     (["status", "toy", "-p", "valeu=1"], "no stage or parameter is called 'valeu'"),
     (["run", "toy", "-p", "value"], "needs the form name=value"),
     (["run", "toy", "-p", "value=big"], "value = 'big' is str, not float; 91_dataset takes: value = 0.5"),
+    (["run", "toy", "-p", "value={[]:1}"], "value = '{[]:1}' is str, not float"),
+    (["run", "toy", "--only", "91_dataset", "--from", "91_dataset"], "--only 91_dataset and --from 91_dataset exclude each other"),
+    (["run", "toy", "--dry-run", "--only", "91_dataset", "--from", "91_dataset"], "exclude each other"),
     (["run", "toy", "--only", "33_encoder"], "no stage '33_encoder'; there are: 91_dataset"),
     (["verify", "toy"], "no git checkout"),
     (["data", "check", "--data", "nowhere"], "nowhere: holds no corpus"),
@@ -143,6 +146,32 @@ def test_predict_writes_the_task_format(tmp_path, monkeypatch):
     [record] = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
     assert record["ID"] == "a" and [entry["Aspect"] for entry in record["Aspect_VA"]] == ["soup", " bill"]
     assert record["Aspect_VA"][0]["VA"] in ("7.12#5.50", "7.13#5.50")
+
+
+def test_predict_looks_at_its_output_first(tmp_path, monkeypatch):
+    import dimabsa_nb.encoder
+    monkeypatch.setattr(dimabsa_nb.encoder, "System", None)  # nothing may be predicted
+    (tmp_path / "mine.jsonl").write_text(json.dumps({"ID": "a", "Text": "Good soup.", "Aspect": ["soup"]}) + "\n")
+    assert "is a folder; name a file" in refused("predict", tmp_path, tmp_path / "mine.jsonl", "-o", tmp_path)
+    assert "mine.jsonl" in refused("predict", tmp_path, tmp_path / "mine.jsonl", "-o", tmp_path / "mine.jsonl/out.jsonl")
+    monkeypatch.setattr("dimabsa_nb.cli.os.access", lambda path, mode: mode != os.W_OK)
+    assert "cannot be written to" in refused("predict", tmp_path, tmp_path / "mine.jsonl", "-o", tmp_path / "out.jsonl")
+
+
+def test_another_lock_is_installed(tmp_path):
+    """What stands in .venv for one lock is not taken for another."""
+    (tmp_path / "Makefile").write_text((REPOSITORY / "Makefile").read_text())
+    for name in ("pyproject.toml", "locks/cpu.txt", "locks/gpu.txt", ".venv/ready-cpu.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+
+    def planned(*arguments):
+        alone = {"PATH": os.environ["PATH"]}  # also where make runs these tests
+        return subprocess.run(["make", "-n", "reproduce", *arguments], cwd=tmp_path, env=alone, capture_output=True, text=True, check=True).stdout
+
+    assert planned() == ".venv/bin/dimabsa run quick\n"
+    steps = planned("PROFILE=paper", "LOCK=locks/gpu.txt")
+    assert "-r locks/gpu.txt" in steps and steps.index("rm -f .venv/ready") < steps.index("pip install") < steps.index("ready-gpu.txt")
 
 
 def test_the_command_line_is_light(toy):
