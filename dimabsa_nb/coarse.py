@@ -270,7 +270,7 @@ def restore_best(
     best = load_file(folder / "best.safetensors")
     for name, value in trained_parameters(model).items(): value.data.copy_(best[name])
 
-# %% ../nbs/07_coarse.ipynb #84e97e11
+# %% ../nbs/07_coarse.ipynb #f442edad
 def fit(
     model: torch.nn.Module,      # whose trainable parameters change
     backward,                    # function (epoch, batch number) -> mean loss of the batch, its gradient left in the parameters
@@ -288,13 +288,11 @@ def fit(
     data: str = "",              # a digest of what `backward` and `evaluate` read
 ) -> dict:                       # "losses" of every step, "scores" of every epoch, "steps"
     "Train with AdamW; resume where a killed run stopped, and end in the same bytes."
-    folder, steps = Path(folder), epochs * batches
-    parameters = trained_parameters(model)
+    folder, steps, parameters = Path(folder), epochs * batches, trained_parameters(model)
     optimizer = torch.optim.AdamW(parameters.values(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     run = fingerprint(parameters, epochs, batches, learning_rate, weight_decay, warmup, decay, seed, data)
-    state = {"run": run, "step": 0, "losses": [], "scores": []}
+    state, saved = {"run": run, "step": 0, "losses": [], "scores": []}, time.monotonic()
     if checkpoint_run(folder / "state.safetensors") == run: state = load_checkpoint(folder / "state.safetensors", parameters, optimizer)
-    saved = time.monotonic()
     for step in progress(range(state["step"], steps), description, state["step"]):
         optimizer_step(model, optimizer, lambda: backward(*divmod(step, batches)), learning_rate_at(step, steps, learning_rate, warmup, decay), seed, state)
         if evaluate and (step + 1) % batches == 0: keep_best(model, folder, state, evaluate())
