@@ -231,14 +231,15 @@ def reached_modules(
         if reached == found: return {name: hash_of([statement[3] for statement in part]) for name, part in found.items()}
         found = reached
 
-# %% ../nbs/09_records.ipynb #56994216
+# %% ../nbs/09_records.ipynb #64ce3115
 def input_digest(
     path # A file or a folder
 )->str: # Hash of what lies there
-    "Hash the files that a parameter names."
+    "Hash the files that a parameter names; hidden ones, such as a checkout's `.git`, are none of them."
     path = Path(path).expanduser()
     if not path.exists(): raise UserError(f"{path}: no such file or folder")
-    files = [file for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [path]
+    shown = lambda file: not any(part.startswith(".") for part in file.relative_to(path).parts)
+    files = [file for file in sorted(path.rglob("*")) if shown(file) and file.is_file()] if path.is_dir() else [path]
     stats = [file.stat() for file in files]
     marks = [digest(file) if stat.st_size < 2**27 else [stat.st_size, stat.st_mtime_ns] for file, stat in zip(files, stats)]
     return hash_of([[file.relative_to(path).as_posix() for file in files], marks])
@@ -278,12 +279,12 @@ def why_stale(
     lost = [name for name, known in record.outputs.items() if not unchanged(folder, name, known)]
     return (changed + [f"outputs were lost or altered: {', '.join(lost)}"] * bool(lost) + [""])[0]
 
-# %% ../nbs/09_records.ipynb #1874bef6
+# %% ../nbs/09_records.ipynb #2075ce3b
 def publish(
     root, # The repository
     profile:str, # The profile's name
     folder # A finished stage's folder, named like the stage
-):
+): # nothing; files that differ are replaced
     "Copy a stage's tables, figures and record to `results/PROFILE` and `figures/PROFILE`."
     root, folder = Path(root), Path(folder)
     copies = {root/"results"/profile/"records"/f"{folder.name}.json": folder/"record.json"}
@@ -306,13 +307,13 @@ def best_of(
     marks[columns] = values.eq(best, axis=0)
     return marks
 
-# %% ../nbs/09_records.ipynb #c76f117f
+# %% ../nbs/09_records.ipynb #352e70fc
 def printed(
     value, # One cell of a table
     decimals:int # Digits after the point of a float
 )->str: # The cell as printed; missing values are a dash
     "Print one cell of a table."
-    if value is None or (isinstance(value, float) and np.isnan(value)): return "–"
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)): return "–"
     return f"{value:.{decimals}f}" if isinstance(value, (float, np.floating)) else str(value)
 
 # %% ../nbs/09_records.ipynb #36ab3f6d
@@ -353,7 +354,7 @@ def latex_table(
     caption = rf"\caption{{{latex_escape(caption)}}}" + "\n" + rf"\label{{tab:{label}}}"
     return "\n".join([r"\begin{table}[t]", r"\centering", body, caption, r"\end{table}"]) + "\n"
 
-# %% ../nbs/09_records.ipynb #2625fca2
+# %% ../nbs/09_records.ipynb #72154113
 def write_table(
     frame:pd.DataFrame, # The table; its index is not printed
     out_stem, # Path without an ending, such as `results/table2`
@@ -362,7 +363,7 @@ def write_table(
     decimals:int=3 # Digits after the point in Markdown and LaTeX
 )->str: # The Markdown table with its caption
     "Write a table as CSV, Markdown and LaTeX."
-    stem, cells = Path(out_stem), frame.map(printed, decimals=decimals).rename(columns=str)
+    stem, cells = Path(out_stem), frame.astype(object).map(printed, decimals=decimals).astype(object).rename(columns=str)
     numeric = [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]
     marks = pd.DataFrame(False, frame.index, frame.columns) if bold is None else bold.fillna(False).astype(bool)
     marks.columns = cells.columns
