@@ -711,7 +711,7 @@ def find_data(
 # %% ../nbs/00_corpus.ipynb #bf8656a7
 INPUT_PAIR = ("eng", "restaurant")
 
-# %% ../nbs/00_corpus.ipynb #4fa61622
+# %% ../nbs/00_corpus.ipynb #cc7bf839
 def read_inputs(
     path: str | Path, # JSON lines with ID, Text, and Aspect (strings), Aspect_VA or Quadruplet
     ) -> pd.DataFrame: # rows as of a corpus, split "test", labels kept where there are any
@@ -723,7 +723,8 @@ def read_inputs(
         except LineError as error: defects.append(defect(path.name, record["line"], error.kind, str(error))); continue
         given = (f"{language}_{domain}", language, domain, "test", record["id"], source_id(language, domain, record["id"]), record["text"])
         values += [(*given, *aspect, path.name, record["line"]) for aspect in record["aspects"]]
-    stop_at_fatal(sorted(defects, key=lambda entry: entry["line"]), path.parent)
+        if not record["aspects"]: defects.append(defect(path.name, record["line"], "no_aspects", "no aspect to predict; give at least one"))
+    stop_at_fatal(sorted(defects, key=lambda entry: entry["line"]), path.parent, (*FATAL, "no_aspects"))
     if not name_pair(path) and not all({"Language", "Domain"} <= set(record["record"]) for record in records):
         logger.warning("%s: texts without 'Language' and 'Domain' are taken as %s %s", path, *INPUT_PAIR)
     return as_rows(values)

@@ -200,6 +200,14 @@ def test_inputs_say_their_own_pair(tmp_path, caplog):
     assert corpus.read_inputs(tmp_path / "zho_laptop.jsonl").pair.tolist()[0] == "zho_laptop"
 
 
+@pytest.mark.parametrize("key", ["Aspect", "Aspect_VA", "Quadruplet"])
+def test_inputs_without_an_aspect_are_named(tmp_path, key):
+    (tmp_path / "mine.jsonl").write_text("\n".join([line(), line(ID="2", **{"Aspect_VA": None, key: []})]), encoding="utf-8")
+    with pytest.raises(CorpusError) as caught:
+        corpus.read_inputs(tmp_path / "mine.jsonl")
+    assert str(caught.value) == f"{tmp_path / 'mine.jsonl'}:2: no aspect to predict; give at least one"
+
+
 @pytest.fixture(scope="module")
 def official():
     if not os.environ.get("DIMABSA_DATA"):
