@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['logger', 'KEY', 'PREDICTION_COLUMNS', 'FRAME_COLUMNS', 'MEASURES', 'rmse_va', 'pcc', 'prediction_files',
-           'file_predictions', 'read_predictions', 'unmatched_entries', 'report_unmatched', 'match', 'measure',
-           'macro_mean', 'score', 'align_pair', 'match_files', 'score_files', 'families', 'moments', 'from_moments',
-           'draw_counts', 'resample', 'averaged', 'bootstrap_interval', 'shared_rows', 'paired_bootstrap',
-           'constant_predictions', 'submission_lines', 'write_submission']
+           'refuse_second_files', 'file_predictions', 'read_predictions', 'unmatched_entries', 'report_unmatched',
+           'match', 'measure', 'macro_mean', 'score', 'align_pair', 'match_files', 'score_files', 'families', 'moments',
+           'from_moments', 'draw_counts', 'resample', 'averaged', 'bootstrap_interval', 'shared_rows',
+           'paired_bootstrap', 'constant_predictions', 'submission_lines', 'write_submission']
 
-# %% ../nbs/01_metrics.ipynb #03288368
+# %% ../nbs/01_metrics.ipynb #ad20d638
 import json, logging
 from pathlib import Path
 import numpy as np, pandas as pd
 from .corpus import (FATAL, SPLITS, UserError, corpus_root, defect, name_pair, pair_order, read_corpus,
                                read_records, stop_at_fatal, write_atomic)
+from .corpus import parse_name
 
 # %% ../nbs/01_metrics.ipynb #f746f1d7
 logger = logging.getLogger("dimabsa_nb.metrics")
@@ -50,6 +51,19 @@ def prediction_files(
     if not files: raise UserError(f"{path}: no prediction file; name files pred_LANGUAGE_DOMAIN.jsonl, such as pred_eng_laptop.jsonl")
     return files
 
+# %% ../nbs/01_metrics.ipynb #a25fd3f2
+def refuse_second_files(
+    files: list[Path], # prediction files, in order
+    ): # nothing
+    "Stop where two files answer for one pair, as only one of them could count."
+    seen = {}
+    for file in files:
+        others = seen.setdefault(name_pair(file), {})
+        split = (parse_name(file.name.removeprefix("pred_")) or {}).get("split")
+        other = next((path for name, path in others.items() if split is None or name in (None, split)), None)
+        if other: raise UserError(f"{file}: {other} holds predictions for {'_'.join(name_pair(file))} too; keep one of the two")
+        others[split] = file
+
 # %% ../nbs/01_metrics.ipynb #cd5491e6
 PREDICTION_COLUMNS = [*KEY, "valence", "arousal", "file", "line"]
 
@@ -65,14 +79,16 @@ def file_predictions(
     defects += [defect(name, value[-1], "missing_label", f"aspect {value[2]!r} has no 'VA'; write \"V#A\"") for value in values if np.isnan(value[3])]
     return values
 
-# %% ../nbs/01_metrics.ipynb #88e2fc60
+# %% ../nbs/01_metrics.ipynb #5847d4c8
 def read_predictions(
     path: str | Path, # a file or a folder
     ) -> pd.DataFrame: # one row per predicted aspect: pair ("" where the name does not tell it), id, aspect, valence, arousal, file, line
     "Read predictions in the task's format, or say in one line which line breaks it."
     path, defects, values = Path(path), [], []
     root = path if path.is_dir() else path.parent
-    for file in prediction_files(path): values += file_predictions(file, root, defects)
+    files = prediction_files(path)
+    if path.is_dir(): refuse_second_files(files)
+    for file in files: values += file_predictions(file, root, defects)
     stop_at_fatal(sorted(defects, key=lambda entry: (entry["file"], entry["line"])), root, (*FATAL, "missing_label"))
     predictions = pd.DataFrame(values, columns=PREDICTION_COLUMNS).astype({"valence": float, "arousal": float})
     outside = (~predictions[["valence", "arousal"]].stack().between(1, 9)).sum()
@@ -101,7 +117,7 @@ def report_unmatched(
     if strict: raise UserError(f"{words}; predict every gold aspect, byte for byte, or score without --strict")
     logger.warning("%s; left out of the score", words)
 
-# %% ../nbs/01_metrics.ipynb #bab67dae
+# %% ../nbs/01_metrics.ipynb #e3beffee
 FRAME_COLUMNS = ["pair", "source_id", "id", "aspect", "valence", "arousal", "predicted_valence", "predicted_arousal"]
 
 def match(
@@ -116,10 +132,10 @@ def match(
     frame = rows.merge(last, on=KEY, how="left", validate="many_to_one").set_axis(rows.index)
     missing = frame["predicted_valence"].isna() | frame["predicted_arousal"].isna()
     unmatched = unmatched_entries(rows[missing])
-    report_unmatched(unmatched, strict)
+    if strict or not missing.all(): report_unmatched(unmatched, strict)
     known = pd.MultiIndex.from_frame(predictions[KEY]).isin(pd.MultiIndex.from_frame(rows[KEY]))
     lost = sorted(set(rows["pair"]) - set(rows.loc[~missing, "pair"]))
-    if lost: logger.warning("no predictions at all for %s; the macro mean is over the other pairs", ", ".join(lost))
+    if lost and not missing.all(): logger.warning("no predictions at all for %s; the macro mean is over the other pairs", ", ".join(lost))
     return frame.loc[~missing, FRAME_COLUMNS], unmatched, int((~known).sum())
 
 # %% ../nbs/01_metrics.ipynb #7d0155f3

@@ -111,6 +111,26 @@ def test_nothing_to_score(gold, tmp_path):
         metrics.score_files(gold, (tmp_path / "void").mkdir() or tmp_path / "void")
 
 
+def test_nothing_matched_is_one_error_without_warnings(gold, tmp_path, caplog):
+    with pytest.raises(UserError, match="no gold aspect has a prediction; check"):
+        metrics.score_files(gold, write(tmp_path / "pred_eng_laptop.jsonl", [answer("7", ("lid", "5#5"))]))
+    assert not caplog.records
+
+
+def test_two_files_for_one_pair_are_refused(gold, tmp_path):
+    one, two = [write(tmp_path / f"pred/{folder}/pred_eng_laptop.jsonl", PERFECT) for folder in "ab"]
+    with pytest.raises(UserError) as caught:
+        metrics.score_files(gold, tmp_path / "pred")
+    assert str(one) in str(caught.value) and str(two) in str(caught.value) and "\n" not in str(caught.value)
+    two.unlink()
+    assert metrics.score_files(gold, tmp_path / "pred")["micro"]["n"] == 4
+
+
+def test_files_of_two_splits_stand_beside_each_other(gold):
+    write(gold.with_name("eng_laptop_dev_task1.jsonl"), [{**record, "ID": "d" + record["ID"]} for record in GOLD])
+    assert metrics.score_files(gold.parent, gold.parent)["pairs"]["eng_laptop"]["n"] == 4
+
+
 def test_values_outside_the_scale_are_kept_with_a_warning(gold, tmp_path, caplog):
     pred = write(tmp_path / "pred_eng_laptop.jsonl", [answer("1", ("lid", "3#5"), (" fan", "12#5")), PERFECT[1]])
     assert metrics.match_files(gold, pred)[0].predicted_valence.max() == 12 and "1 values outside [1, 9]" in caplog.text
