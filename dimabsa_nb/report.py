@@ -7,12 +7,12 @@ __all__ = ['PAPER_FILES', 'NAMES', 'CORPUS_WORDS', 'ROLES', 'LANGUAGES', 'FRAME'
            'paper_path', 'paper_table', 'paper_source', 'paper_averages', 'averages_note', 'pooled_rmse', 'micro_note',
            'others_note', 'wins', 'corpus_kind', 'subset_words', 'role_counts', 'check_roles', 'row_label',
            'with_predictions', 'join_separate', 'constant_frame', 'released_frame', 'score_table', 'quantiles',
-           'add_intervals', 'comparison', 'dataset_table', 'defect_table', 'table2_frame', 'better', 'interval_text',
-           'panel', 'released_note', 'wins_note', 'full_width', 'write_table2', 'true_digits', 'coarse_frame',
-           'confusion', 'binned', 'reliability', 'calibration_error', 'coarse_quality', 'draw_pairs', 'pairs_figure',
-           'arousal_panel', 'arousal_figure', 'confusion_panel', 'confusion_figure', 'share_margins',
-           'reliability_panel', 'expected_panel', 'calibration_figure', 'write_captions', 'readme_table',
-           'splice_readme']
+           'add_intervals', 'comparison', 'dataset_table', 'equal_note', 'defect_table', 'table2_frame', 'better',
+           'interval_text', 'has_figures', 'panel', 'printed_note', 'released_note', 'wins_note', 'full_width',
+           'write_table2', 'true_digits', 'coarse_frame', 'confusion', 'binned', 'reliability', 'calibration_error',
+           'coarse_quality', 'draw_pairs', 'pairs_figure', 'arousal_panel', 'arousal_figure', 'confusion_panel',
+           'confusion_figure', 'share_margins', 'reliability_panel', 'expected_panel', 'calibration_figure',
+           'write_captions', 'readme_table', 'splice_readme']
 
 # %% ../nbs/11_report.ipynb #393d772c
 import hashlib
@@ -150,10 +150,10 @@ def role_counts(
     tables = {model: pd.crosstab(rows.pair, rows[f"role_{model}"]).reindex(columns=list(ROLES), fill_value=0) for model in ("coarse", "encoder")}
     return pd.concat(tables, axis=1)
 
-# %% ../nbs/11_report.ipynb #5aaf2dfd
+# %% ../nbs/11_report.ipynb #4c89aaf9
 def check_roles(
     rows:pd.DataFrame, # prepared rows: pair, source_id, role_coarse, role_encoder
-)->None:
+)->None: # nothing; roles that leak are refused
     "Refuse roles that leak, and roles without rows."
     roles = rows.melt("source_id", ["role_coarse", "role_encoder"], value_name="role").query("role != ''")
     groups = roles.groupby("role").source_id.agg(set)
@@ -263,18 +263,29 @@ def comparison(
     return {"comparison": f"{first} - {second}", **{f"{place} RMSE_VA": tables[name].loc["macro", "rmse_va"] for place, name in [("first", first), ("second", second)]},
             **{name: result[name] for name in ("difference", "low", "high", "p")}, "n": len(frames[first])}
 
-# %% ../nbs/11_report.ipynb #6654c3e1
+# %% ../nbs/11_report.ipynb #fcce62d6
 def dataset_table(
     counts:pd.DataFrame, # see `corpus.table1`: index pair; train, dev, test, total
-)->pd.DataFrame: # pair, train, dev, test, total, paper, equal ("yes" or "no"); the grand total last
+)->pd.DataFrame: # pair, train, dev, test, total, paper (missing where the paper has no such pair), equal ("yes" or "no"); the grand total last
     "Lay the counts of a corpus beside Table 1."
     paper = paper_table("table1")
     paper = pd.Series(paper.total.values, paper.lang + "_" + paper.domain)
     table = pd.concat([counts, counts.sum().to_frame("grand total").T])
     printed = {**paper, "grand total": paper.sum()}
-    table["paper"] = pd.Series([printed.get(name) for name in table.index], table.index, dtype=object).infer_objects()
-    table["equal"] = np.where(table.total == table.paper, "yes", "no")
+    table["paper"] = pd.array([printed.get(name) for name in table.index], dtype="Int64")
+    table["equal"] = np.where((table.total == table.paper).fillna(False), "yes", "no")
     return table.rename(index=lambda name: row_label(name) if name != "grand total" else "Grand total").rename_axis("pair").reset_index()
+
+# %% ../nbs/11_report.ipynb #a76b82f8
+def equal_note(
+    table:pd.DataFrame, # see `dataset_table`
+)->str: # such as "10 of 10 pairs and also the grand total equal the paper's"
+    "Say how many counts equal those of Table 1, and for how many pairs it has none."
+    pairs, total = table[:-1], table.equal.iloc[-1] == "yes"
+    absent = int(pairs.paper.isna().sum())
+    if absent == len(pairs): return f"the paper has none of the {len(pairs)} pairs"
+    words = f"{pairs.equal.eq('yes').sum()} of {len(pairs) - absent} pairs and {'also' if total else 'not'} the grand total equal the paper's"
+    return words + (f"; a dash: the paper has no such pair ({absent} of {len(pairs)})" if absent else "")
 
 # %% ../nbs/11_report.ipynb #286238cc
 def defect_table(
@@ -321,23 +332,40 @@ def interval_text(
     ends = frame[[f"{stem}_low", f"{stem}_high"]].to_numpy(float)
     return [None if np.isnan(low) else f"[{low:.2f}, {high:.2f}]" for low, high in ends]
 
-# %% ../nbs/11_report.ipynb #a17f33e0
+# %% ../nbs/11_report.ipynb #f6a1aa42
+def has_figures(
+    full:pd.DataFrame, # see `table2_frame`
+    column:str, # such as "kimi_k2_rmse_va"
+)->bool: # whether it is shown
+    "Tell whether a column has a figure for any pair; those without are left out."
+    return column in full and bool(full.loc[full.pair != "micro", column].notna().any())
+
+# %% ../nbs/11_report.ipynb #7e3bb535
 def panel(
     full:pd.DataFrame, # see `table2_frame`
-    measures:dict, # measure -> what its columns' names end in
+    measure:str, # "rmse_va", "pcc_v" or "pcc_a"
 )->tuple: # (the table as shown, booleans for bold)
     "Choose the columns of one panel of Table 2, with intervals beside our own figures."
     shown, columns = pd.DataFrame({"pair": full.pair.map(row_label), "n": full.n}), {}
     for system, name in NAMES.items():
-        for measure, ending in measures.items():
-            column = f"{system}_{measure}"
-            if column not in full or full.loc[full.pair != "micro", column].isna().all(): continue
-            columns[column] = f"{name}{ending}"
-            shown[columns[column]] = full[column]
-            if f"{column}_low" in full: shown[f"{name} 95 %"] = interval_text(full, column)
-    duels = [(f"{of}joint_{measure}", f"{of}separate_{measure}") for of in ("paper_", "") for measure in measures]
-    marks = better(full, [duel for duel in duels if set(duel) <= set(columns)], larger="rmse_va" not in measures)
+        column = f"{system}_{measure}"
+        if not has_figures(full, column): continue
+        columns[column] = name
+        shown[name] = full[column]
+        if f"{column}_low" in full: shown[f"{name} 95 %"] = interval_text(full, column)
+    duels = [(f"{of}joint_{measure}", f"{of}separate_{measure}") for of in ("paper_", "")]
+    marks = better(full, [duel for duel in duels if set(duel) <= set(columns)], larger=measure != "rmse_va")
     return shown, marks[list(columns)].rename(columns=columns).reindex(columns=shown.columns, fill_value=False)
+
+# %% ../nbs/11_report.ipynb #dce8a525
+def printed_note(
+    full:pd.DataFrame, # see `table2_frame`
+)->str: # one sentence, "" where no printed figure is shown
+    "Say what the columns of printed figures are on."
+    owners = {"the paper's": "paper_joint_rmse_va", "Kimi-K2's": "kimi_k2_rmse_va", "Qwen3-14B's": "qwen3_14b_rmse_va"}
+    shown = [owner for owner, column in owners.items() if has_figures(full, column)]
+    words = " and ".join([", ".join(shown[:-1])] * (len(shown) > 1) + shown[-1:])
+    return f"{words[0].upper()}{words[1:]} columns are on all test rows of the official corpora; {paper_source('table2')}." if shown else ""
 
 # %% ../nbs/11_report.ipynb #d24c6f77
 def released_note(
@@ -369,19 +397,19 @@ def full_width(
     latex = latex.replace("{table}", "{table*}").replace("\\begin{tabular}", "\\resizebox{\\textwidth}{!}{%\n\\begin{tabular}")
     return latex.replace("\\end{tabular}", "\\end{tabular}}")
 
-# %% ../nbs/11_report.ipynb #39b35e70
+# %% ../nbs/11_report.ipynb #84590024
 def write_table2(
     full:pd.DataFrame, # see `table2_frame`
     stem, # path without an ending, such as `results/table2`
-    captions:tuple, # of the panels: RMSE_VA, PCC
+    captions:tuple, # of the panels: RMSE_VA, PCC of valence, PCC of arousal
     notes:list, # sentences below the table
 )->str: # the Markdown text
     "Write Table 2 as CSV, Markdown and LaTeX."
-    stem, panels = Path(stem), [panel(full, {"rmse_va": ""}), panel(full, {"pcc_v": " PCC_V", "pcc_a": " PCC_A"})]
+    stem, panels = Path(stem), [panel(full, measure) for measure in MEASURES]
     parts = [(shown.map(printed, decimals=3), [pd.api.types.is_numeric_dtype(kind) for kind in shown.dtypes], marks) for shown, marks in panels]
     text = "\n".join(markdown_table(*part) + f"\n{caption}\n" for part, caption in zip(parts, captions)) + "".join(f"\n- {note}" for note in notes) + "\n"
-    captions = [captions[0] + " " + " ".join(notes), captions[1]]
-    latex = "\n".join(latex_table(*part, caption, label) for part, caption, label in zip(parts, captions, [stem.name, f"{stem.name}-pcc"]))
+    captions, labels = [captions[0] + " " + " ".join(notes), *captions[1:]], [stem.name, f"{stem.name}-pcc-v", f"{stem.name}-pcc-a"]
+    latex = "\n".join(latex_table(*part, caption, label) for part, caption, label in zip(parts, captions, labels))
     write_atomic(stem.with_name(stem.name + ".csv"), full.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     write_atomic(stem.with_name(stem.name + ".md"), text)
     write_atomic(stem.with_name(stem.name + ".tex"), full_width(latex))
@@ -466,13 +494,13 @@ SYSTEM_STYLES = {"joint": dict(marker="o", color="#1b1b1b", markerfacecolor="#1b
                  "separate": dict(marker="s", color="#7a7a7a", markerfacecolor="white"),
                  "constant": dict(marker="x", color="#9a9a9a", markerfacecolor="none")}
 
-# %% ../nbs/11_report.ipynb #6a438e2a
+# %% ../nbs/11_report.ipynb #55b30801
 def draw_pairs(
     axes, # where to draw
     tables:dict, # system -> table by pair, see `score_table`
     column:str, # "rmse_va", "pcc_v" or "pcc_a"
     label:str, # the measure with its unit
-)->None:
+)->None: # nothing; draws into `axes`
     "Draw one measure of some systems, pair by pair."
     for place, (system, table) in enumerate(tables.items()):
         height = np.arange(len(table)) + 0.22*(place - (len(tables) - 1)/2)
@@ -496,12 +524,12 @@ def pairs_figure(
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=len(tables))
     return figure
 
-# %% ../nbs/11_report.ipynb #651ff9de
+# %% ../nbs/11_report.ipynb #76f23c0c
 def arousal_panel(
     axes, # where to draw
     frame:pd.DataFrame, # one language's rows, see `with_predictions`
     language:str, # its code
-)->None:
+)->None: # nothing; draws into `axes`
     "Shade how many rows lie where; the dashed line is a perfect prediction."
     axes.hexbin(frame.arousal, frame.predicted_arousal, gridsize=(24, 14), extent=(1, 9, 1, 9), bins="log", mincnt=1,
                 cmap="Greys", vmin=0.3, linewidths=0.2)
@@ -529,12 +557,12 @@ def arousal_figure(
     figure.supylabel("predicted arousal (scale 1–9)", fontsize=9)
     return figure
 
-# %% ../nbs/11_report.ipynb #d24bb87b
+# %% ../nbs/11_report.ipynb #9ff17f5e
 def confusion_panel(
     axes, # where to draw
     counts:pd.DataFrame, # see `confusion`
     dimension:str, # "valence" or "arousal"
-)->None:
+)->None: # nothing; draws into `axes`
     "Shade a confusion matrix row by row; a true digit that no row has stays empty."
     share = counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0)
     axes.imshow(share, cmap="Greys", vmin=0, vmax=1)
@@ -572,12 +600,12 @@ def share_margins(
     half = z/(1 + z**2/counts)*np.sqrt(share*(1 - share)/counts + z**2/(4*counts**2))
     return np.clip([share - (middle - half), middle + half - share], 0, None)
 
-# %% ../nbs/11_report.ipynb #a280ee36
+# %% ../nbs/11_report.ipynb #6c66e26f
 def reliability_panel(
     axes, # where to draw
     frame:pd.DataFrame, # see `coarse_frame`
     dimension:str, # "valence" or "arousal"
-)->None:
+)->None: # nothing; draws into `axes`
     "Draw the share of right digits over the top-1 probability; bars show where the rows lie."
     table = reliability(frame).query(f"n >= {FEWEST}")
     axes.hist(frame.top1, bins=np.linspace(0, 1, 11), weights=np.full(len(frame), 1/len(frame)), color="#dcdcdc", edgecolor="white", label="share of rows")
@@ -586,12 +614,12 @@ def reliability_panel(
     axes.plot([0, 1], [0, 1], color="#1b1b1b", linestyle="--", linewidth=0.8, marker="", label="calibrated")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=f"top-1 probability of the {dimension} digit", ylabel="share of rows")
 
-# %% ../nbs/11_report.ipynb #e2279425
+# %% ../nbs/11_report.ipynb #566c4721
 def expected_panel(
     axes, # where to draw
     frame:pd.DataFrame, # see `coarse_frame`
     dimension:str, # "valence" or "arousal"
-)->None:
+)->None: # nothing; draws into `axes`
     "Draw the mean true score over the expected score, in bins half a point wide."
     table = binned(frame.expected, frame.gold, np.arange(1, 9.01, 0.5)).query(f"n >= {FEWEST}")
     axes.errorbar(table["at"], table["value"], yerr=table.deviation, color="#1b1b1b", marker="s", linestyle="-", capsize=2, label="mean ± standard deviation")

@@ -2,11 +2,11 @@
 import json, os, re
 from pathlib import Path
 import numpy as np, pandas as pd, papermill, pytest
-from dimabsa_nb.corpus import UserError, read_jsonl, write_jsonl
+from dimabsa_nb.corpus import UserError, read_jsonl, write_atomic, write_jsonl
 from dimabsa_nb.guidance import DIGITS
-from dimabsa_nb.metrics import match, read_predictions, score
-from dimabsa_nb.records import save_figure
-from dimabsa_nb.report import arousal_figure, paper_averages, paper_table, pooled_rmse, with_predictions
+from dimabsa_nb.metrics import MEASURES, match, read_predictions, score
+from dimabsa_nb.records import input_digest, save_figure, write_table
+from dimabsa_nb.report import arousal_figure, paper_averages, paper_table, pooled_rmse, readme_table, with_predictions
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = "30_prepare", "91_dataset", "92_main_results", "93_ablations"
@@ -101,7 +101,55 @@ def test_table2(run):
     assert table.loc["macro", "joint_rmse_va"] == pytest.approx(pairs.joint_rmse_va.mean(), abs=1e-5)
     assert (table.joint_rmse_va_low <= table.joint_rmse_va_high).all()
     latex = (folder/"table2.tex").read_text()
-    assert latex.count("\\begin{table*}") == latex.count("\\end{table*}") == 2 and "_VA" not in latex.replace("\\_VA", "")
+    assert latex.count("\\begin{table*}") == latex.count("\\end{table*}") == 3 and "_VA" not in latex.replace("\\_VA", "")
+
+
+def test_every_figure_of_this_run_has_an_interval(run):
+    folder = run/"92_main_results"/"results"
+    text, table = (folder/"table2.md").read_text(), pd.read_csv(folder/"table2.csv")
+    for stem in [f"{system}_{measure}" for system in ("joint", "separate") for measure in MEASURES]:
+        assert (table[f"{stem}_low"] <= table[f"{stem}_high"]).all() and table[f"{stem}_low"].notna().all()
+    heads = [line for line in text.splitlines() if line.startswith("| pair ")]
+    assert [head.count("95 %") for head in heads] == [3, 2, 2] and all(len(set(head.split(" | "))) == head.count(" | ") + 1 for head in heads)
+    assert "95 %" not in readme_table(text).split("\n\n")[0] and "| joint (this run) | separate (this run) |" in readme_table(text)
+
+
+def own_corpus(folder):
+    """A clean corpus of one pair that the paper does not have."""
+    for split, count in (("train", 40), ("dev", 8), ("test", 16)):
+        lines = [{"ID": f"{split}{n}", "Text": f"Text {n} of {split}.", "Aspect_VA": [{"Aspect": "lid", "VA": f"{2 + n % 6}.50#{3 + n % 5}.25"}]} for n in range(count)]
+        write_atomic(folder/f"deu_device_{split}.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_an_own_corpus_without_defects(tmp_path):
+    prepared = execute(tmp_path, "30_prepare", corpus="official", data=str(own_corpus(tmp_path/"own")), seed=1)
+    invent(tmp_path)
+    dataset = execute(tmp_path, "91_dataset", prepare=str(prepared))
+    text = (dataset/"results"/"table1.md").read_text()
+    assert "| Grand total | 40 | 8 | 16 | 64 | 58522 | no |" in text and "| DEU device | 40 | 8 | 16 | 64 | – | no |" in text
+    assert "the paper has none of the 1 pairs" in text and "entries" in (dataset/"results"/"defects.md").read_text()
+    folders = {name: str(tmp_path/folder) for name, folder in ENCODERS.items()}
+    main = execute(tmp_path, "92_main_results", prepare=str(prepared), bootstrap_samples=20, **folders)
+    text = (main/"results"/"table2.md").read_text()
+    assert "Kimi-K2" not in text and "E5-VA" not in text and "95 % intervals: bootstrap by source." in text
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_a_table_is_written_whatever_its_rows(tmp_path, rows):
+    table = pd.DataFrame({"kind": ["a", "b"], "entries": [1, 2], "share": [0.5, None]})[:rows]
+    write_table(table, tmp_path/"t", "Words.")
+    assert len((tmp_path/"t.md").read_text().splitlines()) == rows + 4
+    assert (tmp_path/"t.csv").read_text().splitlines() == ["kind,entries,share", "a,1,0.500000", "b,2,"][:rows + 1]
+
+
+def test_hidden_files_are_no_input(tmp_path):
+    write_atomic(tmp_path/"eng_laptop_test.jsonl", "{}")
+    before = input_digest(tmp_path)
+    write_atomic(tmp_path/".git"/"objects"/"pack", "x"), write_atomic(tmp_path/".DS_Store", "x")
+    assert input_digest(tmp_path) == before
+    write_atomic(tmp_path/"eng_laptop_test.jsonl", "{ }")
+    assert input_digest(tmp_path) != before
 
 
 def test_joint_beats_the_constant(run):
@@ -111,9 +159,11 @@ def test_joint_beats_the_constant(run):
 
 def test_submission_reads_back(run):
     rows = read_jsonl(run/"30_prepare"/"rows.jsonl")
-    frame, unmatched, ignored = match(rows[rows.split == "test"], read_predictions(run/"92_main_results"/"submission"), strict=True)
+    said = read_predictions(run/"92_main_results"/"submission")
+    frame, unmatched, ignored = match(rows[rows.split == "test"], said, strict=True)
     table = pd.read_csv(run/"92_main_results"/"results"/"table2.csv").set_index("pair")
-    assert (unmatched, ignored) == ([], 0)
+    known = json.loads((run/"30_prepare"/"metrics.json").read_text())
+    assert unmatched == [] and len(said) == known["test_rows_in_corpus"] and 0 < ignored <= len(said) - len(frame)
     assert score(frame)["macro"]["rmse_va"] == pytest.approx(table.loc["macro", "joint_rmse_va"], abs=0.005)
 
 
