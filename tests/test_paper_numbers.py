@@ -179,7 +179,7 @@ def test_line_breaks_do_not_reach_the_encoder():
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(weights.resolve("tiny-random-xlmr"))
+        tokenizer = AutoTokenizer.from_pretrained(weights.resolve("multilingual-e5-small"))
     except ValueError as unavailable:
         pytest.skip(str(unavailable))
     tokens = [guidance.guidance_tokens(dimension, [[1] + [0] * (len(digits) - 1)])[0] for dimension, digits in guidance.DIGITS.items()]
