@@ -9,7 +9,7 @@ __all__ = ['PENALTIES', 'SETTINGS_FILE', 'WEIGHTS_FILE', 'SETTINGS', 'row_guidan
            'ridge_heads', 'start_at_probe', 'language_weights', 'train_encoder', 'save_pretrained', 'load_trained',
            'from_pretrained', 'System', 'guide', 'predict']
 
-# %% ../nbs/08_encoder.ipynb #0ae83211
+# %% ../nbs/08_encoder.ipynb #4caf3b0d
 import contextlib
 import json
 import tempfile
@@ -22,26 +22,29 @@ import torch
 from .coarse import (draw_epoch, extract_merged, fingerprint, fit, lasting_name, load_adapters, progress, quieten_transformers, read_settings,
                                trained_parameters)
 from .corpus import UserError
-from .guidance import guidance_tokens, true_bin_tokens
+from .guidance import guidance_tokens, release_test_tokens, true_bin_tokens
 from .losses import encoder_loss
 from .packed import sequence_states, use_packed_attention
 from .prompts import PROMPT_VERSION, VARIANTS, choice, encoder_input
 from .weights import choose_device, choose_dtype, resolve
 
-# %% ../nbs/08_encoder.ipynb #23516ddf
+# %% ../nbs/08_encoder.ipynb #2dd73c99
 def row_guidance(
     rows: pd.DataFrame,          # columns row, valence, arousal
     variant: str,                # "joint", "separate-valence" or "separate-arousal"
     distributions: dict,         # dimension -> frame with columns row and probabilities
     true_bins: bool = False,     # bins from the labels (the separate encoders' training)
     faithful_to: str = "paper",  # "paper" or "release": whose tokens
+    at_test: bool = False,       # whether nothing is trained on these rows; the release then leaves out half of the valence tokens
 ) -> dict:                       # dimension -> one dict of tokens a row
     "The guidance tokens of every row, for the dimensions a variant predicts."
     if true_bins: return {dimension: true_bin_tokens(dimension, rows[dimension].to_numpy(), faithful_to) for dimension in VARIANTS[variant]}
     aligned = {dimension: distributions[dimension].set_index("row")["probabilities"].reindex(rows["row"]) for dimension in VARIANTS[variant]}
     for dimension, found in aligned.items():
         if found.isna().any(): raise UserError(f"no {dimension} distribution for {int(found.isna().sum())} rows, the first is row {found.index[found.isna()][0]}; run 32_guidance on these rows")
-    return {dimension: guidance_tokens(dimension, np.stack(found), faithful_to) for dimension, found in aligned.items()}
+    tokens = {dimension: guidance_tokens(dimension, np.stack(found), faithful_to) for dimension, found in aligned.items()}
+    if at_test and faithful_to == "release" and "valence" in tokens: tokens["valence"] = release_test_tokens(tokens["valence"])
+    return tokens
 
 # %% ../nbs/08_encoder.ipynb #13ed428f
 def encoder_ids(
@@ -58,17 +61,19 @@ def encoder_ids(
              for row, valence, arousal in zip(rows.itertuples(), *tokens)]
     return tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
 
-# %% ../nbs/08_encoder.ipynb #8f226ead
+# %% ../nbs/08_encoder.ipynb #f383735c
 class RegressionEncoder(torch.nn.Module):
     "An XLM-R- or BERT-family backbone with the heads of section 3.2."
     def __init__(self,
         backbone: torch.nn.Module,  # its last hidden states are pooled
         dimensions: tuple,          # ("valence", "arousal"), or one of them
         dropout: float = 0.1,       # in the projection
+        pooled_dropout: float = 0.0,  # on the pooled vector; the release has 0.15
     ):
         super().__init__()
         size, count = backbone.config.hidden_size, len(dimensions)
         self.backbone, self.dimensions = use_packed_attention(backbone), tuple(dimensions)
+        self.pooled_dropout = torch.nn.Dropout(pooled_dropout)
         self.projection = torch.nn.Sequential(torch.nn.Linear(size, size), torch.nn.GELU(), torch.nn.Dropout(dropout))
         self.regression, self.bins = torch.nn.Linear(size, count), torch.nn.Linear(size, 3 * count)
 
@@ -76,7 +81,7 @@ class RegressionEncoder(torch.nn.Module):
         sequences: list[list[int]],  # token ids of each input
     ) -> tuple:                      # (n, dimensions) values between 1 and 9, (n, dimensions, 3) bin logits
         "y = 1 + 8 * sigmoid(z), and the auxiliary bins."
-        projected = self.projection(mean_pool(*sequence_states(self.backbone, sequences)))
+        projected = self.projection(self.pooled_dropout(mean_pool(*sequence_states(self.backbone, sequences))))
         return 1 + 8 * torch.sigmoid(self.regression(projected).float()), self.bins(projected).float().unflatten(1, (-1, 3))
 
 # %% ../nbs/08_encoder.ipynb #ddd319f6
@@ -112,7 +117,7 @@ def load_backbone(
     backbone = AutoModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32, **settings)
     return backbone, AutoTokenizer.from_pretrained(folder)
 
-# %% ../nbs/08_encoder.ipynb #0a4f2648
+# %% ../nbs/08_encoder.ipynb #a0e0cf69
 def new_encoder(
     base: str,                     # a model name `weights.resolve` knows
     variant: str,                  # "joint", "separate-valence" or "separate-arousal"
@@ -121,12 +126,13 @@ def new_encoder(
     frozen_embeddings: bool = False,        # leave the embedding as it was
     frozen_layers: int = 0,        # lowest layers left as they were
     seed: int = 42,                # of the heads' first weights
+    pooled_dropout: float = 0.0,   # on the pooled vector; the release has 0.15
 ) -> tuple:                        # the model and its tokenizer
     "An encoder with fresh heads on a pretrained backbone."
     choice("variant", variant, VARIANTS)
     backbone, tokenizer = load_backbone(base, backbone_dropout)
     torch.manual_seed(seed)
-    model = RegressionEncoder(backbone, VARIANTS[variant], dropout)
+    model = RegressionEncoder(backbone, VARIANTS[variant], dropout, pooled_dropout)
     freeze(model, frozen_embeddings, frozen_layers)
     return model, tokenizer
 
@@ -377,7 +383,7 @@ def guide(
     with tempfile.TemporaryDirectory() as scratch:
         return {dimension: extract_merged(model, tokenizer, rows, dimension, f"{scratch}/{dimension}.jsonl", settings[dimension]) for dimension in settings}
 
-# %% ../nbs/08_encoder.ipynb #180996ff
+# %% ../nbs/08_encoder.ipynb #0b2bd8cc
 def predict(
     self: System,        # an open system
     rows: pd.DataFrame,  # columns language, domain, text, aspect
@@ -389,7 +395,7 @@ def predict(
     rows = rows.reset_index(drop=True).assign(row=range(len(rows)))
     distributions = guide(rows, self.folder, dtype, device)
     model, tokenizer, settings = from_pretrained(self.folder / "encoder")
-    guidance = row_guidance(rows, settings["variant"], distributions, faithful_to=settings["faithful_to"])
+    guidance = row_guidance(rows, settings["variant"], distributions, faithful_to=settings["faithful_to"], at_test=True)
     sequences = encoder_ids(rows, settings["variant"], guidance, tokenizer, settings["max_length"], settings["faithful_to"])
     values = predict_values(model.to(device), sequences, dtype=dtype)
     return rows.drop(columns="row").assign(**dict(zip(model.dimensions, values.T)))
