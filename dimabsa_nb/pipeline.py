@@ -64,7 +64,7 @@ def partial_of(
 class StageFailed(RuntimeError):
     "A stage that broke off: what, why, and where to look."
 
-# %% ../nbs/10_pipeline.ipynb #4b0fe02f
+# %% ../nbs/10_pipeline.ipynb #df4955a5
 def execute(
     chain:Chain, # The chain
     stage:Stage, # One of its stages
@@ -72,8 +72,8 @@ def execute(
 ):
     "Run a stage's notebook with papermill, and put a failure into three lines."
     shown, opened = sys.stderr.isatty(), partial/"notebook.ipynb"
-    os.environ.update(PYTHONHASHSEED="0", TOKENIZERS_PARALLELISM="false", JUPYTER_PREFER_ENV_PATH="1", PYDEVD_DISABLE_FILE_VALIDATION="1",
-        DIMABSA_PROGRESS=str(int(shown)), OMP_WAIT_POLICY="PASSIVE", PYTHONPATH=os.pathsep.join([str(chain.root), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    os.environ.update(PYTHONHASHSEED="0", TOKENIZERS_PARALLELISM="false", JUPYTER_PREFER_ENV_PATH="1", PYDEVD_DISABLE_FILE_VALIDATION="1", OMP_WAIT_POLICY="PASSIVE",
+        DIMABSA_PROGRESS=str(int(shown)), PYTHONWARNINGS="ignore:IProgress", PYTHONPATH=f"{chain.root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".rstrip(os.pathsep))
     import nbclient.exceptions, papermill
     given = {**stage.parameters, "out": str(partial), **{name: str(chain.folder(other)) for name, other in stage.upstream.items()}}
     try:
@@ -171,12 +171,12 @@ def run_chain(
             publish(chain.root, chain.profile, chain.folder(stage.name))
     return results/"table2.md" if (results/"table2.md").is_file() else results
 
-# %% ../nbs/10_pipeline.ipynb #20d87932
+# %% ../nbs/10_pipeline.ipynb #0b375ab3
 def chain_status(
     chain:Chain # The chain
 ): # Yields one dict per stage
     "Tell what is done, what would run and why, and what it cost."
     for stage, _, reason in survey(chain, chosen(chain), dry=True):
         record = json.loads(path.read_bytes()) if (path := chain.folder(stage.name)/"record.json").is_file() else {}
-        cost = {name: record.get(name) for name in ("seconds", "peak_memory_mb", "device", "finished", "commit", "dirty")}
-        yield {"stage": stage.name, "state": "done" if not reason else "stale" if record else "missing", "reason": reason, **cost}
+        yield {"stage": stage.name, "state": "done" if not reason else "stale" if record else "missing", "reason": reason,
+               **{name: record.get(name) for name in ("seconds", "peak_memory_mb", "device", "finished", "commit", "dirty")}}

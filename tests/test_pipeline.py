@@ -219,7 +219,8 @@ def test_failure_is_three_lines_and_dead_kernel_one(project):
 
 def start_process(root, **environment):
     command = [sys.executable, "-c", "from dimabsa_nb.cli import app; app()", "run", "toy"]
-    return subprocess.Popen(command, cwd=root, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job is born deaf to it
+    return subprocess.Popen(command, cwd=root, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
 
 
 def wait_for_step(root, number):
