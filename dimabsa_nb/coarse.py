@@ -10,13 +10,14 @@ __all__ = ['PROJECTIONS', 'MOMENTS', 'shorten', 'tokenise', 'add_answer_token', 
            'finished_rows', 'distribution_line', 'stream', 'extract', 'lasting_name', 'save_adapter', 'read_settings',
            'adapter_settings', 'load_adapters', 'extract_merged']
 
-# %% ../nbs/07_coarse.ipynb #bdcff0e5
+# %% ../nbs/07_coarse.ipynb #4312d105
 import hashlib
 import json
 import math
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -72,12 +73,13 @@ def add_answer_token(
     if len(tokenizer) > len(embedding): model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.get_input_embeddings().weight.data[tokenizer.convert_tokens_to_ids(ANSWER_TOKEN)] = mean.to(embedding.dtype)
 
-# %% ../nbs/07_coarse.ipynb #7abfdb2d
+# %% ../nbs/07_coarse.ipynb #1f9c5be5
 def quieten_transformers() -> None:
     "No loading bars and no reports: a log holds what a reader needs."
     from transformers.utils import logging
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # PEFT asks by the old name
 
 # %% ../nbs/07_coarse.ipynb #e902dbbc
 def load_base(
