@@ -7,8 +7,8 @@ __all__ = ['PROJECTIONS', 'MOMENTS', 'shorten', 'tokenise', 'add_answer_token', 
            'digit_logits', 'add_lora', 'sampling_weights', 'draw_epoch', 'progress', 'learning_rate_at',
            'save_checkpoint', 'load_checkpoint', 'checkpoint_run', 'trained_parameters', 'fingerprint', 'keep_best',
            'restore_best', 'fit', 'optimizer_step', 'coarse_backward', 'train_coarse', 'batch_probabilities',
-           'finished_rows', 'distribution_line', 'stream', 'extract', 'lasting_name', 'save_adapter', 'read_settings',
-           'adapter_settings', 'load_adapters', 'extract_merged']
+           'finished_rows', 'distribution_line', 'stream', 'extract', 'lasting_name', 'write_settings', 'save_adapter',
+           'read_settings', 'adapter_settings', 'load_adapters', 'extract_merged']
 
 # %% ../nbs/07_coarse.ipynb #4312d105
 import hashlib
@@ -451,7 +451,15 @@ def lasting_name(
     "A model name that means the same from any working folder."
     return str(Path(name).resolve()) if Path(name).is_dir() else name
 
-# %% ../nbs/07_coarse.ipynb #9d2fa707
+# %% ../nbs/07_coarse.ipynb #2ff4501e
+def write_settings(
+    path: Path,      # beside trained weights
+    settings: dict,  # what they were trained for
+) -> None:
+    "Write what trained weights need to be used again, with the version of the prompts; `read_settings` reads it."
+    path.write_text(json.dumps({"prompt_version": PROMPT_VERSION, **settings}, indent=1, sort_keys=True) + "\n")
+
+# %% ../nbs/07_coarse.ipynb #d1a0be71
 def save_adapter(
     model,               # the PEFT model
     folder: Path | str,  # to write
@@ -459,10 +467,10 @@ def save_adapter(
 ) -> None:
     "Save a trained adapter and what it needs to be used again."
     folder = Path(folder)
-    settings = {"prompt_version": PROMPT_VERSION, **settings, "model": lasting_name(settings["model"])}
-    model.peft_config[model.active_adapter].base_model_name_or_path = settings["model"]
+    base = lasting_name(settings["model"])
+    model.peft_config[model.active_adapter].base_model_name_or_path = base
     model.save_pretrained(folder, save_embedding_layers=False)
-    (folder / "coarse.json").write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n")
+    write_settings(folder / "coarse.json", settings | {"model": base})
 
 # %% ../nbs/07_coarse.ipynb #50c78195
 def read_settings(

@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['PENALTIES', 'SETTINGS_FILE', 'WEIGHTS_FILE', 'SETTINGS', 'row_guidance', 'encoder_ids', 'RegressionEncoder',
            'mean_pool', 'freeze', 'load_backbone', 'new_encoder', 'length_batches', 'precision', 'encoder_backward',
-           'predict_values', 'root_mean_square', 'start_at_mean', 'pooled_states', 'standardise_projection',
-           'ridge_heads', 'start_at_probe', 'language_weights', 'train_encoder', 'save_pretrained', 'load_trained',
-           'from_pretrained', 'System', 'guide', 'predict']
+           'in_pieces', 'predict_values', 'root_mean_square', 'start_at_mean', 'pooled_states',
+           'standardise_projection', 'ridge_heads', 'start_at_probe', 'language_weights', 'train_encoder',
+           'save_pretrained', 'load_trained', 'from_pretrained', 'System', 'guide', 'predict']
 
-# %% ../nbs/08_encoder.ipynb #4caf3b0d
+# %% ../nbs/08_encoder.ipynb #ca879f61
 import contextlib
-import json
 import tempfile
 from pathlib import Path
 
@@ -20,12 +19,12 @@ import pandas as pd
 import torch
 
 from .coarse import (draw_epoch, extract_merged, fingerprint, fit, lasting_name, load_adapters, progress, quieten_transformers, read_settings,
-                               trained_parameters)
+                               trained_parameters, write_settings)
 from .corpus import UserError
 from .guidance import guidance_tokens, release_test_tokens, true_bin_tokens
 from .losses import encoder_loss
 from .packed import sequence_states, use_packed_attention
-from .prompts import PROMPT_VERSION, VARIANTS, choice, encoder_input
+from .prompts import VARIANTS, choice, encoder_input
 from .weights import choose_device, choose_dtype, resolve
 
 # %% ../nbs/08_encoder.ipynb #2dd73c99
@@ -175,7 +174,25 @@ def encoder_backward(
         total += loss.item()
     return total
 
-# %% ../nbs/08_encoder.ipynb #e074bbed
+# %% ../nbs/08_encoder.ipynb #8bb4573d
+def in_pieces(
+    model: RegressionEncoder,    # put into evaluation mode
+    sequences: list[list[int]],  # token ids of each input
+    compute,                     # function (sequences of a piece) -> (piece, width) tensor
+    width: int,                  # numbers an input
+    token_budget: int,           # tokens of one forward pass
+    dtype: torch.dtype,          # of the forward pass
+    description: str,            # shown before the bar
+) -> np.ndarray:                 # (n, width) float32, in the order of the inputs
+    "Run a forward pass over pieces of like length."
+    found = np.zeros((len(sequences), width), dtype=np.float32)
+    model.eval()
+    with torch.inference_mode(), precision(model, dtype):
+        for piece in progress(length_batches(sequences, token_budget), description):
+            found[piece] = compute([sequences[k] for k in piece]).float().cpu().numpy()
+    return found
+
+# %% ../nbs/08_encoder.ipynb #faa24b02
 def predict_values(
     model: RegressionEncoder,    # as `new_encoder` makes it
     sequences: list[list[int]],  # token ids of each input
@@ -183,12 +200,7 @@ def predict_values(
     dtype: torch.dtype = torch.float32,  # of the forward pass
 ) -> np.ndarray:                 # (n, dimensions) float64 between 1 and 9
     "Predictions in the order of the inputs."
-    values = np.zeros((len(sequences), len(model.dimensions)))
-    model.eval()
-    with torch.inference_mode(), precision(model, dtype):
-        for piece in progress(length_batches(sequences, token_budget), "predicting"):
-            values[piece] = model([sequences[k] for k in piece])[0].cpu().numpy()
-    return values
+    return in_pieces(model, sequences, lambda piece: model(piece)[0], len(model.dimensions), token_budget, dtype, "predicting").astype(np.float64)
 
 # %% ../nbs/08_encoder.ipynb #aa11a5b4
 def root_mean_square(
@@ -207,7 +219,7 @@ def start_at_mean(
     model.regression.weight.data.mul_(0.1)
     model.regression.bias.data.copy_(torch.logit((means - 1) / 8))
 
-# %% ../nbs/08_encoder.ipynb #925df5d8
+# %% ../nbs/08_encoder.ipynb #4a7bdf46
 def pooled_states(
     model: RegressionEncoder,    # as `new_encoder` makes it
     sequences: list[list[int]],  # token ids of each input
@@ -215,12 +227,8 @@ def pooled_states(
     dtype: torch.dtype = torch.float32,  # of the forward pass
 ) -> torch.Tensor:               # (n, hidden size) float32
     "Mean-pooled states of the backbone, in the order of the inputs."
-    states = torch.zeros(len(sequences), model.backbone.config.hidden_size)
-    model.eval()
-    with torch.no_grad(), precision(model, dtype):
-        for piece in progress(length_batches(sequences, token_budget), "pooling"):
-            states[piece] = mean_pool(*sequence_states(model.backbone, [sequences[k] for k in piece])).float().cpu()
-    return states
+    pool = lambda piece: mean_pool(*sequence_states(model.backbone, piece))
+    return torch.from_numpy(in_pieces(model, sequences, pool, model.backbone.config.hidden_size, token_budget, dtype, "pooling"))
 
 # %% ../nbs/08_encoder.ipynb #bd0cdce5
 def standardise_projection(
@@ -246,7 +254,7 @@ def ridge_heads(
     weight = torch.linalg.solve(gram, (x - mean).T @ (wanted - centre)).T
     return weight.float(), (centre - weight @ mean).float()
 
-# %% ../nbs/08_encoder.ipynb #90fd2c1a
+# %% ../nbs/08_encoder.ipynb #1f90e8b9
 PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0)
 
 def start_at_probe(
@@ -263,10 +271,11 @@ def start_at_probe(
     head = torch.nn.Sequential(model.projection, model.regression).to("cpu").eval()
     found = []
     with torch.no_grad():
+        states, held = model.projection(states), model.projection(held)
         for penalty in PENALTIES:
-            weight, bias = ridge_heads(model.projection(states), rows[names].to_numpy(), penalty)
+            weight, bias = ridge_heads(states, rows[names].to_numpy(), penalty)
             model.regression.weight.data, model.regression.bias.data = weight, bias
-            error = root_mean_square((1 + 8 * torch.sigmoid(head(held))).numpy() - internal[1][names].to_numpy())
+            error = root_mean_square((1 + 8 * torch.sigmoid(model.regression(held))).numpy() - internal[1][names].to_numpy())
             found.append((error, weight, bias))
         error, model.regression.weight.data, model.regression.bias.data = min(found, key=lambda each: each[0])
     head.to(next(model.backbone.parameters()).device)
@@ -310,7 +319,7 @@ def train_encoder(
     return fit(model, backward, epochs, len(order[0]), folder, learning_rate, weight_decay, warmup, decay, evaluate, seed, every, "encoder",
                fingerprint({"targets": targets}, sequences, internal[0], wanted, batch_size, token_budget, str(dtype)))
 
-# %% ../nbs/08_encoder.ipynb #bf2f98ec
+# %% ../nbs/08_encoder.ipynb #7b7cc3b3
 SETTINGS_FILE, WEIGHTS_FILE = "encoder.json", "model.safetensors"
 SETTINGS = "base", "variant", "max_length", "faithful_to", "dropout", "frozen_embeddings", "frozen_layers"
 
@@ -325,8 +334,7 @@ def save_pretrained(
     folder = Path(folder)
     tokenizer.save_pretrained(folder)
     save_file({name: value.data.cpu().contiguous() for name, value in trained_parameters(model).items()}, folder / WEIGHTS_FILE)
-    settings = {"prompt_version": PROMPT_VERSION, **settings, "base": lasting_name(settings["base"])}
-    (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n")
+    write_settings(folder / SETTINGS_FILE, settings | {"base": lasting_name(settings["base"])})
 
 # %% ../nbs/08_encoder.ipynb #5a9ef849
 def load_trained(

@@ -14,15 +14,14 @@ __all__ = ['PAPER_FILES', 'NAMES', 'CORPUS_WORDS', 'ROLES', 'LANGUAGES', 'FRAME'
            'confusion_figure', 'share_margins', 'reliability_panel', 'expected_panel', 'calibration_figure',
            'write_captions', 'readme_table', 'splice_readme']
 
-# %% ../nbs/11_report.ipynb #393d772c
-import hashlib
+# %% ../nbs/11_report.ipynb #9a4a90f7
 from pathlib import Path
 import numpy as np, pandas as pd
 import dimabsa_nb
 from .corpus import UserError, write_atomic
 from .metrics import MEASURES, averaged, from_moments, match, paired_bootstrap, pcc, read_predictions, resample, score
 from .guidance import DIGITS, check_distributions, expected_scores
-from .records import figure_style, latex_table, markdown_table, printed, save_figure, write_json
+from .records import digest, figure_style, latex_table, markdown_table, printed, save_figure, write_json
 
 # %% ../nbs/11_report.ipynb #be9b67a9
 PAPER_FILES = {
@@ -31,7 +30,7 @@ PAPER_FILES = {
     "official_best": "cbfd359ccedcb8b03ede80579f6b3b6e29603f6f323756ddfd6995b2d5642992",
     "statements": "dca112a75ba0fc6d3031d843b839947ab9e15671b1362de369dc6e5cae65f680"}
 
-# %% ../nbs/11_report.ipynb #29d38fc7
+# %% ../nbs/11_report.ipynb #3e0b4b5d
 def paper_path(
     name:str, # "table1", "table2", "official_best" or "statements"
     folder=None, # the folder of the files; None: `nbs/paper` beside the package
@@ -40,7 +39,7 @@ def paper_path(
     folder = Path(folder or Path(dimabsa_nb.__file__).parent.parent/"nbs"/"paper")
     path = folder/f"{name}.csv"
     if not path.exists(): raise UserError(f"{path}: the paper's figures are missing; run from a clone of the repository")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != PAPER_FILES[name]:
+    if digest(path) != PAPER_FILES[name]:
         raise UserError(f"{path}: differs from the figures as copied; restore it, or put its new SHA-256 into nbs/11_report.ipynb")
     return path
 
