@@ -63,11 +63,11 @@ def say_rows(
     widths = [max(map(len, column)) for column in zip(*cells)]
     for row in cells: typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
 
-# %% ../nbs/29_cli.ipynb #730959da
+# %% ../nbs/29_cli.ipynb #754a8e77
 @app.command()
 def run(
     profile:Profile, # which profile
-    only:Annotated[str, typer.Option(metavar="STAGE", help="Just this stage or notebook, with what lies before it as it is.")]=None, # one stage
+    only:Annotated[list[str], typer.Option(metavar="STAGE", help="Just this stage or notebook, with what lies before it as it is; may be given again.")]=[], # some stages
     start:Annotated[str, typer.Option("--from", metavar="STAGE", help="This stage or notebook and those after it.")]=None, # first stage
     force:Annotated[bool, typer.Option(help="Run even what is done.")]=False, # no cache
     dry_run:Annotated[bool, typer.Option("--dry-run", help="Say what would run, and why.")]=False, # nothing runs

@@ -13,7 +13,7 @@ from pathlib import Path
 from .corpus import UserError, write_atomic
 from .records import Record, git_state, hash_of, input_digest, output_digests, publish, reached_modules, read_metrics, read_record, versions, why_stale, write_record
 
-# %% ../nbs/10_pipeline.ipynb #d2128a4e
+# %% ../nbs/10_pipeline.ipynb #8b6d7cc4
 @dataclass
 class Stage:
     "One notebook with its parameters."
@@ -22,6 +22,7 @@ class Stage:
     code: str # its code cells, without the parameters
     parameters: dict # name -> value, without the folders
     upstream: dict # parameter -> the earlier stage whose folder it takes
+    on_demand: bool = False # whether it runs only where it is named
 
 # %% ../nbs/10_pipeline.ipynb #fba2319c
 @dataclass
@@ -117,18 +118,20 @@ def describe(
         outputs=output_digests(folder), metrics=measured, seconds=round(seconds, 2), commit=commit, dirty=dirty, seed=stage.parameters.get("seed"),
         finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **{name: measured.get(name) for name in ("peak_memory_mb", "device", "dtype")})
 
-# %% ../nbs/10_pipeline.ipynb #e6a12f22
+# %% ../nbs/10_pipeline.ipynb #af2b9b63
 def chosen(
     chain:Chain, # The chain
-    only:str=None, # A stage, or a notebook for all of its stages
+    only=(), # Stages, or notebooks for all of their stages
     start:str=None # The stage or notebook to begin with
 )->list: # The stages to look at, in order
     "Choose stages by `--only` or `--from`."
-    if only and start: raise UserError(f"--only {only} and --from {start} exclude each other; give one of them")
-    names = list(chain.stages)
-    wanted = [name for name in names if (only or start) in (None, name, name.split("@")[0])]
-    if not wanted: raise UserError(f"no stage {only or start!r}; there are: {', '.join(names)}")
-    return [chain.stages[name] for name in (wanted if only else names[names.index(wanted[0]):])]
+    only, names = [only] if isinstance(only, str) else list(only or ()), list(chain.stages)
+    if only and start: raise UserError(f"--only {only[0]} and --from {start} exclude each other; give one of them")
+    named = {each: [name for name in names if each in (name, name.split("@")[0])] for each in (*only, *([start] if start else []))}
+    for each in named:
+        if not named[each]: raise UserError(f"no stage {each!r}; there are: {', '.join(names)}")
+    wanted = {*sum(named.values(), [])} | {name for name in names if not (only or chain.stages[name].on_demand)}
+    return [chain.stages[name] for name in names[names.index(named[start][0]) if start else 0:] if name in wanted]
 
 # %% ../nbs/10_pipeline.ipynb #8e68a3a1
 def survey(
@@ -148,10 +151,10 @@ def survey(
         if dry and (reason or force): waiting.append(stage.name)
         yield stage, parts, reason or "forced" * force
 
-# %% ../nbs/10_pipeline.ipynb #50285d06
+# %% ../nbs/10_pipeline.ipynb #f8feb662
 def run_chain(
     chain:Chain, # The chain
-    only:str=None, # Just this stage
+    only=(), # Just these stages
     start:str=None, # This stage and those after it
     force:bool=False, # Run even what is done
     say=print # Takes one line
@@ -171,12 +174,12 @@ def run_chain(
             publish(chain.root, chain.profile, chain.folder(stage.name))
     return results/"table2.md" if (results/"table2.md").is_file() else results
 
-# %% ../nbs/10_pipeline.ipynb #0b375ab3
+# %% ../nbs/10_pipeline.ipynb #d6fffc08
 def chain_status(
     chain:Chain # The chain
 ): # Yields one dict per stage
     "Tell what is done, what would run and why, and what it cost."
-    for stage, _, reason in survey(chain, chosen(chain), dry=True):
+    for stage, _, reason in survey(chain, [*chain.stages.values()], dry=True):
         record = json.loads(path.read_bytes()) if (path := chain.folder(stage.name)/"record.json").is_file() else {}
-        yield {"stage": stage.name, "state": "done" if not reason else "stale" if record else "missing", "reason": reason,
+        yield {"stage": stage.name, "state": "done" if not reason else "stale" if record else "on demand" if stage.on_demand else "missing", "reason": reason,
                **{name: record.get(name) for name in ("seconds", "peak_memory_mb", "device", "finished", "commit", "dirty")}}
