@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['settings', 'app', 'data_app', 'Profile', 'Parameters', 'Released', 'AsJson', 'Data', 'OneLine', 'say_json',
-           'say_rows', 'run', 'status', 'verify', 'data_fetch', 'data_check', 'score', 'writable', 'predict']
+           'say_rows', 'run', 'status', 'verify', 'report', 'data_fetch', 'data_check', 'score', 'writable', 'predict']
 
-# %% ../nbs/29_cli.ipynb #4d1a7308
+# %% ../nbs/29_cli.ipynb #488c9f21
 import json, os
 from collections import Counter
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 from .corpus import FATAL, UserError, fetch, find_data, inspect_corpus, read_inputs, table1, write_atomic
+from .explorer import write_report
 from .metrics import score_files, submission_lines
 from .pipeline import StageFailed, chain_status, chosen, run_chain, survey
 from .profiles import find_root, load_chain, read_profile, settle_corpus
@@ -116,6 +117,15 @@ def verify(
         say_rows(tables, 6)
         typer.echo(f"{'all agree' if agree else 'NOT all agree'}: counts and text exactly, other numbers within {tolerance}")
     raise typer.Exit(0 if agree else 1)
+
+# %% ../nbs/29_cli.ipynb #884fe607
+@app.command()
+def report(
+    profile:Profile, # which profile
+    out:Annotated[Path, typer.Option("--out", "-o", help="Where to write the page; runs/PROFILE/explorer.html if not given.")]=None, # file
+):
+    "Write one HTML page with every prediction of a run beside its gold value."
+    typer.echo(os.path.relpath(write_report(profile, out and writable(out))))
 
 # %% ../nbs/29_cli.ipynb #0d96b590
 @data_app.command("fetch")
