@@ -1,4 +1,5 @@
 # make reproduce   the whole chain in small: real corpora, real weights, 20 minutes on two cores
+# make docs        the site, in docs/_build/html
 # make test        everything that can be checked without a GPU
 #
 # PYTHON is the interpreter that .venv is made from (3.11 or newer), LOCK the exact set that goes into it:
@@ -11,7 +12,7 @@ PROFILE ?= quick
 BIN := .venv/bin
 READY := .venv/ready-$(notdir $(LOCK))
 
-.PHONY: reproduce test readme clean
+.PHONY: reproduce test docs readme clean
 
 reproduce: $(READY)
 	$(BIN)/dimabsa run $(PROFILE)
@@ -27,6 +28,9 @@ test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --skip_file_re '^[39_.]' --n_workers 2
 	@echo "== the tests that cross modules, the smoke chain among them"
 	$(BIN)/python -m pytest -q tests
+
+docs: $(READY)
+	@$(BIN)/python -c "import sys; from dimabsa_nb.docs import main; sys.exit(main())"
 
 # the README's table is the committed one
 readme: $(READY)

@@ -1,0 +1,45 @@
+"""Sphinx's settings; dimabsa_nb.docs writes what Sphinx reads and calls it."""
+import configparser
+import os
+from pathlib import Path
+
+settings = configparser.ConfigParser(interpolation=None)
+settings.read(Path(__file__).parents[1] / "settings.ini", encoding="utf-8")
+settings = settings["DEFAULT"]
+work = Path(os.environ["DIMABSA_DOCS"])
+
+project, author, release = settings["title"], settings["author"], settings["version"]
+copyright = settings["copyright"]
+language = "en"
+extensions = ["myst_nb", "sphinx.ext.mathjax"]
+exclude_patterns = ["results", "figures"]
+nitpicky = True
+
+nb_execution_mode = "off"
+nb_output_stderr = "remove"
+nb_merge_streams = True
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath", "fieldlist"]
+myst_heading_anchors = 3
+numfig = True
+numfig_format = {"figure": "Figure %s"}
+add_module_names = False
+toc_object_entries_show_parents = "hide"
+python_maximum_signature_line_length = 60
+
+html_theme = "sphinx_book_theme"
+html_title = "dimabsa_nb"
+html_static_path = ["_static", str(work / "vendor")]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_search_summary = False  # summaries are fetched, and a page opened from disk cannot fetch
+html_last_updated_fmt = None
+html_theme_options = {
+    "home_page_in_toc": False,
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "show_toc_level": 2,
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+mathjax_path = "mathjax/tex-svg.js"
+mathjax3_config = {"options": {"enableMenu": False}}
