@@ -12,7 +12,7 @@ PROFILE ?= quick
 BIN := .venv/bin
 READY := .venv/ready-$(notdir $(LOCK))
 
-.PHONY: reproduce test docs readme clean
+.PHONY: reproduce test docs readme cards clean
 
 reproduce: $(READY)
 	$(BIN)/dimabsa run $(PROFILE)
@@ -36,6 +36,10 @@ docs: $(READY)
 readme: $(READY)
 	$(BIN)/python -c "from pathlib import Path; from dimabsa_nb.report import splice_readme as splice; \
 	page, table = Path('README.md'), Path('results/quick/table2.md'); page.write_text(splice(page.read_text('utf-8'), table.read_text('utf-8')), 'utf-8')"
+
+# the figures in ARTIFACT.md, the model card, the data statement and the checklist are the records'
+cards: $(READY)
+	$(BIN)/python -c "from dimabsa_nb.cards import write_cards; print(*write_cards(), sep='\n')"
 
 # the stamp names the set that is installed, and is younger than all it depends on
 $(READY): $(LOCK) pyproject.toml
