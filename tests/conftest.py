@@ -1,4 +1,4 @@
-"""What several test files share: a browser."""
+"""What several test files share: a browser, and axe-core to run in it."""
 import shutil
 
 import pytest
@@ -15,3 +15,14 @@ def chromium():
         browser = driver.chromium.launch(executable_path=path)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """The source of axe-core, from its npm package at the pinned version."""
+    from dimabsa_nb.corpus import UserError
+    from dimabsa_nb.docs import member, package
+    try:
+        return member(package("axe-core"), "axe.min.js").decode("utf-8")
+    except UserError as error:
+        pytest.skip(str(error))

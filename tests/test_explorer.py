@@ -1,6 +1,7 @@
 """The explorer page, driven in a real browser: filters, a chosen row, hostile texts, no network."""
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from dimabsa_nb.cli import app
-from dimabsa_nb.corpus import write_jsonl
-from dimabsa_nb.explorer import write_example, write_report
+from dimabsa_nb.corpus import read_corpus, read_jsonl, synthetic_corpus, write_jsonl
+from dimabsa_nb.explorer import VARIANTS, page_html, write_example, write_report
+from dimabsa_nb.guidance import DIGITS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HOSTILE = [
@@ -204,3 +206,59 @@ def test_what_cannot_be_shown_is_one_line(toy, monkeypatch, profile, words):
     monkeypatch.chdir(toy[0])
     answer = CliRunner().invoke(app, ["report", profile])
     assert (answer.exit_code, answer.stdout, answer.stderr) == (2, "", words)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(chromium, axe, toy, scheme):
+    context = chromium.new_context(bypass_csp=True, color_scheme=scheme)  # axe is a script of its own, which the page's policy refuses
+    page = context.new_page()
+    page.goto(toy[3].as_uri())
+    page.wait_for_selector("#plane canvas")
+    page.click("#rows tbody tr:nth-child(1) button")
+    page.add_script_tag(content=axe)
+    found = page.evaluate("axe.run(document)")
+    assert [(problem["id"], problem["nodes"][0]["target"]) for problem in found["violations"]] == []
+    assert {"color-contrast", "label", "select-name"} <= {check["id"] for check in found["passes"]}
+    context.close()
+
+
+def test_a_full_test_split_stays_usable(chromium, tmp_path):
+    """16,186 rows, invented, four variants: the page opens and filters within seconds."""
+    count, chance = 16186, np.random.default_rng(0)
+    two = lambda: {"valence": chance.uniform(1, 9, count).round(4).tolist(), "arousal": chance.uniform(1, 9, count).round(4).tolist()}
+    rows = {"row": list(range(count)), "id": [f"id-{k}" for k in range(count)], "aspect": ["thing"] * count, **two(), "pair": [k % 3 for k in range(count)], "split": [0] * count,
+            "text": list(range(count)), "role_coarse": ["test"] * count, "role_encoder": ["test"] * count}
+    said = {"about": "", "notice": "", "languages": {}, "pairs": PAIRS, "splits": ["test"], "variants": [[name, name] for name in VARIANTS], "digits": DIGITS, "rows": rows,
+            "texts": [f"An invented text of some length, number {k}." for k in range(count)], "predictions": {name: two() for name in VARIANTS},
+            "distributions": {dimension: [[1250] * len(digits)] * count for dimension, digits in DIGITS.items()}}
+    (tmp_path / "large.html").write_text(page_html("Large", said), "utf-8")
+    page = chromium.new_page()
+    started = time.monotonic()
+    page.goto((tmp_path / "large.html").as_uri())
+    page.wait_for_selector("#rows tbody tr")
+    opened = time.monotonic()
+    page.select_option("#variant", "separate")
+    page.select_option("#pair", "1")
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert summary(page).startswith("5,395 of 16,186 predicted rows shown")
+    assert opened - started < 15 and time.monotonic() - opened < 10  # measured on two cores: below 2 and below 1
+    page.close()
+
+
+def test_the_example_is_invented_and_always_the_same(chromium, tmp_path):
+    folder = REPOSITORY / "nbs/explorer/example"
+    assert json.loads((folder / "30_prepare/metrics.json").read_text())["corpus"] == "synthetic"
+    one, two = write_example(tmp_path / "one.html"), write_example(tmp_path / "two.html")
+    assert one.read_bytes() == two.read_bytes()
+    page = chromium.new_page()
+    page.goto(one.as_uri())
+    page.wait_for_selector("#plane canvas")
+    assert "invented" in page.inner_text("#notice") and len(shown(page)) == 25
+    page.close()
+
+
+def test_texts_of_the_example_are_the_synthetic_corpus_own(tmp_path):
+    metrics = json.loads((REPOSITORY / "nbs/explorer/example/30_prepare/metrics.json").read_text())
+    corpus = read_corpus(synthetic_corpus(tmp_path, metrics["seed"], 60))
+    kept = read_jsonl(REPOSITORY / "nbs/explorer/example/30_prepare/rows.jsonl")
+    assert set(kept["text"]) <= set(corpus["text"])

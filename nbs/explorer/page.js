@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const rows = data.rows, count = rows.row.length, PAGE = 25, LINKED = 300; // rows of a table page; at most so many get a line from gold to prediction
+  const rows = data.rows, count = rows.row.length, PAGE = 25, LINKED = 120; // rows of a table page; at most so many get a line from gold to prediction
   const at = id => document.getElementById(id);
   const state = { shown: [], page: 0, chosen: null };
 
