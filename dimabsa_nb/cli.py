@@ -6,7 +6,7 @@
 __all__ = ['settings', 'app', 'data_app', 'Profile', 'Parameters', 'Released', 'AsJson', 'Data', 'OneLine', 'say_json',
            'say_rows', 'run', 'status', 'verify', 'report', 'data_fetch', 'data_check', 'score', 'writable', 'predict']
 
-# %% ../nbs/29_cli.ipynb #488c9f21
+# %% ../nbs/29_cli.ipynb #62f8516d
 import json, os
 from collections import Counter
 from pathlib import Path
@@ -16,8 +16,8 @@ from typer.core import TyperGroup
 from .corpus import FATAL, UserError, fetch, find_data, inspect_corpus, read_inputs, table1, write_atomic
 from .explorer import write_report
 from .metrics import score_files, submission_lines
-from .pipeline import StageFailed, chain_status, chosen, run_chain, survey
-from .profiles import find_root, load_chain, read_profile, settle_corpus
+from .pipeline import StageFailed, run_chain, survey
+from .profiles import chain_status, chosen, find_root, load_chain, read_profile, settle_corpus
 from .records import jsonable, printed, verify_tables
 
 # %% ../nbs/29_cli.ipynb #7754239e
@@ -64,7 +64,7 @@ def say_rows(
     widths = [max(map(len, column)) for column in zip(*cells)]
     for row in cells: typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
 
-# %% ../nbs/29_cli.ipynb #754a8e77
+# %% ../nbs/29_cli.ipynb #2044fa84
 @app.command()
 def run(
     profile:Profile, # which profile
@@ -78,7 +78,7 @@ def run(
     "Run what is not done of a profile's chain."
     overrides = [*parameter, *([f"released={str(released)!r}"] if released else [])]
     chain = settle_corpus(load_chain(profile, overrides), dry_run)
-    if not dry_run: return typer.echo(os.path.relpath(run_chain(chain, only, start, force, typer.echo)))
+    if not dry_run: return typer.echo(os.path.relpath(run_chain(chain, chosen(chain, only, start), force, typer.echo)))
     for line in chain.notes: typer.echo(line)
     for stage, _, reason in survey(chain, chosen(chain, only, start), force, True): typer.echo(f"{stage.name}: {reason or 'done'}")
 
@@ -100,7 +100,7 @@ def status(
     say_rows([{name: row[name] for name in ("stage", "state", "seconds", "peak_memory_mb", "reason")} for row in rows], 1)
     typer.echo(f"{total:.0f} s in all")
 
-# %% ../nbs/29_cli.ipynb #e6b8c20d
+# %% ../nbs/29_cli.ipynb #e24c6a22
 @app.command()
 def verify(
     profile:Profile, # which profile
@@ -111,7 +111,7 @@ def verify(
     root = find_root()
     if tolerance is None: tolerance = read_profile(root, profile)["profile"].get("tolerance", 0.0)
     tables = verify_tables(root, profile, tolerance)
-    agree = all(table["verdict"] in ("same", "within") for table in tables)
+    agree = all(table["verdict"] in ("same", "within", "not run") for table in tables)
     if as_json: say_json({"profile": profile, "tolerance": tolerance, "agree": agree, "tables": tables})
     else:
         say_rows(tables, 6)

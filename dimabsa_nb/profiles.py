@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'ON_DEMAND', 'RUNNER', 'parameter_for', 'read_notebook', 'open_parameters', 'checked', 'spread', 'unknown',
-           'parse_override', 'find_root', 'read_profile', 'existing', 'load_chain', 'must_download', 'settle_corpus']
+           'parse_override', 'find_root', 'read_profile', 'existing', 'load_chain', 'must_download', 'settle_corpus',
+           'has_run', 'settled', 'chosen', 'chain_status']
 
-# %% ../nbs/12_profiles.ipynb #459ba6be
+# %% ../nbs/12_profiles.ipynb #47e7825e
 import ast, json, os, re, tomllib
 from pathlib import Path
 import dimabsa_nb
 from .corpus import COMMIT, OFFICIAL_FILES, DataUnavailable, UserError, cache_folder, find_data, sha256
-from .pipeline import PATHS, Chain, Stage
+from .pipeline import PATHS, Chain, Stage, survey
 
 # %% ../nbs/12_profiles.ipynb #81204078
 STAGES = {"30_prepare": {}, "31_coarse@valence": {"dimension": "valence"}, "31_coarse@arousal": {"dimension": "arousal"},
@@ -131,7 +132,7 @@ def existing(
     if not Path(path).expanduser().exists(): raise UserError(f"{path}: no such file or folder")
     return str(Path(path).expanduser().resolve())
 
-# %% ../nbs/12_profiles.ipynb #4a48d062
+# %% ../nbs/12_profiles.ipynb #ce3fce0c
 def load_chain(
     profile:str, # The profile's name
     overrides=(), # Texts such as `seed=3` or `31_coarse.epochs=2`
@@ -152,7 +153,7 @@ def load_chain(
         decided = {key: value for key, value in {**given, **STAGES[name]}.items() if key in defaults[name]}
         for layer in ({name: known[name]}, *layers, {name: decided}): stage.parameters |= layer[name]
         stage.parameters |= {key: existing(stage.parameters[key]) for key in PATHS if stage.parameters.get(key)}
-    return Chain(root, profile, stages)
+    return Chain(root, profile, {name: stage for name, stage in stages.items() if stage.parameters.get("candidate") != ""})
 
 # %% ../nbs/12_profiles.ipynb #a4b575a8
 def must_download(
@@ -180,3 +181,50 @@ def settle_corpus(
             stage.parameters["corpus"], why = about["fallback"], re.sub(r"\w+://\S*/", "", str(error)).split(";")[0]
             chain.notes.append(f"NOTE: the official corpora are not at hand; going on with corpus={about['fallback']!r} ({why}); DIMABSA_DATA can name them")
     return chain
+
+# %% ../nbs/12_profiles.ipynb #52951c49
+def has_run(
+    chain:Chain, # The chain
+    name:str # One of its stages
+)->bool: # Whether it left a record
+    "Tell whether a stage has run, in whatever way."
+    return (chain.folder(name)/"record.json").is_file()
+
+# %% ../nbs/12_profiles.ipynb #cb0bf268
+def settled(
+    chain:Chain, # The chain
+    wanted:set, # The stages that will run
+    name:str # One of its stages, changed in place
+)->Stage: # The same
+    "Let a stage do without stages on demand that have not run and will not."
+    stage = chain.stages[name]
+    stage.upstream = {key: other for key, other in stage.upstream.items() if other in wanted or not chain.stages[other].on_demand or has_run(chain, other)}
+    return stage
+
+# %% ../nbs/12_profiles.ipynb #7cf3da87
+def chosen(
+    chain:Chain, # The chain
+    only=(), # Stages, or notebooks for all of their stages
+    start:str=None # The stage or notebook to begin with
+)->list: # The stages to look at, in order
+    "Choose stages by `--only` or `--from`."
+    only, names = [only] if isinstance(only, str) else list(only or ()), list(chain.stages)
+    if only and start: raise UserError(f"--only {only[0]} and --from {start} exclude each other; give one of them")
+    named = {each: [name for name in names if each in (name, name.split("@")[0])] for each in (*only, *([start] if start else []))}
+    for each in named:
+        if not named[each]: raise UserError(f"no stage {each!r}; there are: {', '.join(names)}")
+    wanted = {*sum(named.values(), [])} | {name for name in names if not (only or chain.stages[name].on_demand)}
+    wanted &= {*names[names.index(named[start][0]) if start else 0:]}
+    while lacking := {other for name in wanted for other in settled(chain, wanted, name).upstream.values() if not has_run(chain, other)} - wanted: wanted |= lacking
+    return [chain.stages[name] for name in names if name in wanted]
+
+# %% ../nbs/12_profiles.ipynb #34d2087a
+def chain_status(
+    chain:Chain # The chain
+): # Yields one dict per stage
+    "Tell what is done, what would run and why, and what it cost."
+    every = [settled(chain, set(), name) for name in chain.stages]
+    for stage, _, reason in survey(chain, every, dry=True):
+        record = json.loads(path.read_bytes()) if (path := chain.folder(stage.name)/"record.json").is_file() else {}
+        yield {"stage": stage.name, "state": "done" if not reason else "stale" if record else "on demand" if stage.on_demand else "missing", "reason": reason,
+               **{name: record.get(name) for name in ("seconds", "peak_memory_mb", "device", "finished", "commit", "dirty")}}

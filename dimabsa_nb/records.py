@@ -447,18 +447,19 @@ def committed_tables(
     if not names: raise UserError(f"results/{profile}: the last commit holds no tables there; nothing to compare with")
     return {name: git("show", f"HEAD:./{top}{name}").stdout for name in names}
 
-# %% ../nbs/09_records.ipynb #f106b934
+# %% ../nbs/09_records.ipynb #1bd96cd3
 def verify_tables(
     root, # The repository
     profile:str, # The profile's name
     tolerance:float # Allowed difference of decimal numbers
-)->list: # One dict per committed table: table, verdict (same, within, differs, missing), difference, where
-    "Compare a profile's fresh tables with the committed ones."
+)->list: # One dict per committed table: table, verdict (same, within, differs, missing, not run), difference, where
+    "Compare a profile's fresh tables with the committed ones; a subfolder belongs to stages on demand, which need not have run."
     verdicts, runs = [], Path(root)/"runs"/profile
     fresh = {path.relative_to(done.parent/"results").as_posix(): path for done in sorted(runs.glob("*/record.json"))
              for path in (done.parent/"results").rglob("*.csv") if not done.parent.name.endswith(".partial")}
     for name, committed in committed_tables(root, profile).items():
         gap, where = table_gap(fresh[name].read_text("utf-8"), committed) if name in fresh else (float("inf"), "no finished stage holds it")
-        verdict = "missing" if name not in fresh else "same" if gap == 0 else "within" if gap <= tolerance else "differs"
+        idle = "/" in name and not any(other.startswith(name.split("/")[0] + "/") for other in fresh)
+        verdict = "not run" if idle else "missing" if name not in fresh else "same" if gap == 0 else "within" if gap <= tolerance else "differs"
         verdicts.append({"table": name, "verdict": verdict, "difference": jsonable(gap), "where": where if gap else ""})
     return verdicts

@@ -200,7 +200,7 @@ def test_locks_hold_every_dependency():
     for lock in ("cpu", "gpu"):
         lines = [line for line in (REPOSITORY / f"locks/{lock}.txt").read_text().splitlines() if not line.startswith("#")]
         assert all("==" in line for line in lines)
-        assert names <= {line.split("==")[0].split("[")[0].replace("_", "-") for line in lines}
+        assert names <= {line.split("==")[0].split("[")[0].replace("_", "-").lower() for line in lines}
 
 
 def test_cleaning_keeps_the_parameters_tag(tmp_path):

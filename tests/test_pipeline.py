@@ -12,8 +12,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from dimabsa_nb.corpus import DataUnavailable, UserError, read_jsonl
-from dimabsa_nb.pipeline import StageFailed, chain_status, run_chain
-from dimabsa_nb.profiles import load_chain, read_notebook, settle_corpus
+from dimabsa_nb.pipeline import StageFailed, run_chain
+from dimabsa_nb.profiles import chain_status, chosen, load_chain, read_notebook, settle_corpus
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -75,9 +75,10 @@ def log(root):
     return lines
 
 
-def run(root, *overrides, **options):
+def run(root, *overrides, only=(), start=None, force=False):
     said = []
-    run_chain(load_chain("toy", overrides, root), say=said.append, **options)
+    chain = load_chain("toy", overrides, root)
+    run_chain(chain, chosen(chain, only, start), force, said.append)
     return said
 
 
@@ -177,10 +178,10 @@ def test_plot_fix_in_a_module_does_not_retrain(project):
 
 
 def test_only_from_and_force(project):
-    with pytest.raises(UserError, match="run the stage first"):
-        run(project, only="31_coarse")
+    run(project, only="31_coarse")
+    assert log(project) == EVERYTHING[:4]  # what never ran comes first
     run(project)
-    log(project)
+    assert log(project) == EVERYTHING[4:]
     run(project, only="31_coarse", force=True)
     assert log(project) == EVERYTHING[1:4]
     run(project, start="31_coarse@valence", force=True)
@@ -313,7 +314,8 @@ def test_without_the_corpora_a_profile_may_fall_back(project, monkeypatch):
     profile = project / "nbs/profiles/toy.toml"
     profile.write_text(profile.read_text().replace("[profile]", "[profile]\nfallback = 'synthetic'"))
     said = []
-    run_chain(settle_corpus(load_chain("toy", ["corpus=official"], project)), say=said.append)
+    chain = settle_corpus(load_chain("toy", ["corpus=official"], project))
+    run_chain(chain, chosen(chain), say=said.append)
     assert said[0].startswith("NOTE: the official corpora are not at hand; going on with corpus='synthetic' (eng.jsonl: no network)")
     assert len(said[0]) < 200 and "\n" not in said[0]
     assert (project / "runs/toy/30_prepare/rows.txt").read_text() == "synthetic 4"
