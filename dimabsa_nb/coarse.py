@@ -4,19 +4,21 @@
 
 # %% auto #0
 __all__ = ['PROJECTIONS', 'MOMENTS', 'shorten', 'tokenise', 'add_answer_token', 'quieten_transformers', 'load_base', 'digit_ids',
-           'digit_logits', 'add_lora', 'sampling_weights', 'draw_epoch', 'progress', 'learning_rate_at',
-           'save_checkpoint', 'load_checkpoint', 'checkpoint_run', 'trained_parameters', 'fingerprint', 'keep_best',
-           'restore_best', 'fit', 'optimizer_step', 'coarse_backward', 'train_coarse', 'batch_probabilities',
-           'finished_rows', 'distribution_line', 'stream', 'extract', 'lasting_name', 'write_settings', 'save_adapter',
-           'read_settings', 'adapter_settings', 'load_adapters', 'extract_merged']
+           'digit_logits', 'keep_mask', 'LoraProjection', 'fast_lora', 'use_fast_lora', 'add_lora', 'sampling_weights',
+           'draw_epoch', 'progress', 'learning_rate_at', 'save_checkpoint', 'load_checkpoint', 'checkpoint_run',
+           'trained_parameters', 'fingerprint', 'keep_best', 'restore_best', 'fit', 'optimizer_step', 'coarse_backward',
+           'train_coarse', 'batch_probabilities', 'finished_rows', 'distribution_line', 'stream', 'extract',
+           'lasting_name', 'write_settings', 'save_adapter', 'read_settings', 'adapter_settings', 'load_adapters',
+           'extract_merged']
 
-# %% ../nbs/07_coarse.ipynb #4312d105
+# %% ../nbs/07_coarse.ipynb #25e428f4
 import hashlib
 import json
 import math
 import os
 import sys
 import time
+import types
 import warnings
 from pathlib import Path
 
@@ -122,7 +124,67 @@ def digit_logits(
     cap = getattr(causal.config, "final_logit_softcapping", None)
     return cap * torch.tanh(logits / cap) if cap else logits
 
-# %% ../nbs/07_coarse.ipynb #f58b564a
+# %% ../nbs/07_coarse.ipynb #4410583f
+def keep_mask(
+    shape: tuple,        # of the input
+    probability: float,  # of dropping a number, rounded to a multiple of 1 / 65536
+) -> torch.Tensor:       # bool, True where a number stays
+    "Draw a dropout mask, seeded by torch's generator."
+    count, seed = math.prod(shape), int(torch.randint(2**62, (1,)))
+    bits = np.random.SFC64(seed).random_raw(-(-count // 4)).view(np.uint16)[:count]
+    return torch.from_numpy(bits >= round(probability * 65536)).reshape(shape)
+
+# %% ../nbs/07_coarse.ipynb #a50aea48
+class LoraProjection(torch.autograd.Function):
+    "x W' + scale (keep * x) A' B' with a frozen W; saves x, the mask and the rank-wide product."
+    @staticmethod
+    def forward(ctx, x, weight, down, up, scale, keep):
+        low = (x if keep is None else x * keep) @ down.T
+        ctx.save_for_backward(x, weight, down, up, low, keep)
+        ctx.scale = scale
+        return (x @ weight.T).addmm_(low, up.T, alpha=scale)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight, down, up, low, keep = ctx.saved_tensors
+        low_gradient = gradient @ up * ctx.scale
+        down_gradient = low_gradient.T @ (x if keep is None else x * keep)
+        x_gradient = None
+        if ctx.needs_input_grad[0]:
+            through = low_gradient @ down
+            x_gradient = (gradient @ weight).add_(through if keep is None else through.mul_(keep))
+        return x_gradient, None, down_gradient, gradient.T @ low * ctx.scale, None, None
+
+# %% ../nbs/07_coarse.ipynb #e33756cf
+def fast_lora(
+    self,             # a PEFT LoRA layer on a linear layer
+    x: torch.Tensor,  # (..., inputs)
+    *arguments,       # passed on
+    **settings,       # passed on
+) -> torch.Tensor:    # (..., outputs)
+    "A LoRA layer's forward pass in one step, where one adapter is at work, the layer has no bias, and all is of one dtype on the CPU; else PEFT's own."
+    name, layer = self.active_adapters[0], self.get_base_layer()
+    if self.disable_adapters or self.merged or len(self.active_adapters) != 1 or name not in self.lora_A or layer.bias is not None:
+        return type(self).forward(self, x, *arguments, **settings)
+    down, up, dropout = self.lora_A[name].weight, self.lora_B[name].weight, self.lora_dropout[name]
+    if x.device.type != "cpu" or not x.dtype == down.dtype == layer.weight.dtype: return type(self).forward(self, x, *arguments, **settings)
+    probability = dropout.p if self.training and isinstance(dropout, torch.nn.Dropout) else 0
+    flat = x.flatten(0, -2)
+    keep = keep_mask(flat.shape, probability) if probability else None
+    out = LoraProjection.apply(flat, layer.weight, down, up, self.scaling[name] / (1 - probability), keep)
+    return out.unflatten(0, x.shape[:-1])
+
+# %% ../nbs/07_coarse.ipynb #3736b0b6
+def use_fast_lora(
+    model,  # a PEFT model, changed in place
+):          # the same
+    "Let every LoRA layer of a model take `fast_lora`."
+    from peft.tuners.lora import Linear
+    for module in model.modules():
+        if isinstance(module, Linear): module.forward = types.MethodType(fast_lora, module)
+    return model
+
+# %% ../nbs/07_coarse.ipynb #3258f824
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 def add_lora(
@@ -136,7 +198,7 @@ def add_lora(
     from peft import LoraConfig, get_peft_model
     torch.manual_seed(seed)
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(PROJECTIONS), task_type="CAUSAL_LM")
-    return get_peft_model(model, config)
+    return use_fast_lora(get_peft_model(model, config))
 
 # %% ../nbs/07_coarse.ipynb #067ee13a
 def sampling_weights(
@@ -498,7 +560,7 @@ def adapter_settings(
     if missing: raise UserError(f"{folder}: holds no {missing[0]}; train again, or copy the folder again")
     return settings
 
-# %% ../nbs/07_coarse.ipynb #29ae7ac8
+# %% ../nbs/07_coarse.ipynb #59a9c220
 def load_adapters(
     folders: dict,                       # dimension -> adapter folder
     dtype: torch.dtype = torch.float32,  # of the base model's weights
@@ -514,7 +576,7 @@ def load_adapters(
     (first, folder), *others = folders.items()
     model = PeftModel.from_pretrained(base, folder, adapter_name=first)
     for dimension, folder in others: model.load_adapter(folder, adapter_name=dimension)
-    return model.eval(), tokenizer, settings
+    return use_fast_lora(model).eval(), tokenizer, settings
 
 # %% ../nbs/07_coarse.ipynb #5a20f8f4
 def extract_merged(
