@@ -301,14 +301,14 @@ def claims_block(
 BLOCK = re.compile(r"(<!-- records: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
 FILES = "ARTIFACT.md", "docs/model_card.md", "docs/data_statement.md", "docs/checklist.md"
 
-# %% ../nbs/16_cards.ipynb #e2290376
+# %% ../nbs/16_cards.ipynb #dd0a04e8
 def blocks(
     references:list # Of `Reference`, the largest first
 )->dict: # Name -> text
     "Write every block; those of one profile speak of the largest."
     one = {"models": models_block, "training": training_block, "rows": rows_block, "scores": scores_block, "pairs": pairs_block, "limits": limits_block,
         "cost": cost_block, "corpus": corpus_block, "languages": languages_block, "defects": defects_block}
-    profile = f"The committed run is of profile `{references[0].profile}`. {references[0].settings.get('caption', '')}\n"
+    profile = f"Figures of the committed run. {references[0].settings.get('caption') or f'Profile {references[0].profile}.'}\n"
     return {**{name: write(references[0]) for name, write in one.items()}, "claims": claims_block(references), "profile": profile}
 
 # %% ../nbs/16_cards.ipynb #6a2b9adf
