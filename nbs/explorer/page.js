@@ -70,7 +70,10 @@
     at("after").disabled = first + PAGE >= state.shown.length;
   };
   const mark = () => {
-    for (const line of at("rows").tBodies[0].rows) line.ariaCurrent = state.chosen !== null && line.dataset.row === String(rows.row[state.chosen]) ? "true" : null;
+    for (const line of at("rows").tBodies[0].rows) {
+      if (state.chosen !== null && line.dataset.row === String(rows.row[state.chosen])) line.setAttribute("aria-current", "true");
+      else line.removeAttribute("aria-current");
+    }
   };
   const turn = step => { state.page += step; drawTable(); };
 
