@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['settings', 'app', 'data_app', 'Profile', 'Parameters', 'Released', 'AsJson', 'Data', 'OneLine', 'say_json',
-           'say_rows', 'run', 'status', 'verify', 'report', 'data_fetch', 'data_check', 'score', 'writable', 'predict']
+           'say_rows', 'run', 'status', 'verify', 'report', 'screen', 'data_fetch', 'data_check', 'score', 'writable',
+           'predict']
 
 # %% ../nbs/29_cli.ipynb #62f8516d
 import json, os
@@ -126,6 +127,21 @@ def report(
 ):
     "Write one HTML page with every prediction of a run beside its gold value."
     typer.echo(os.path.relpath(write_report(profile, out and writable(out))))
+
+# %% ../nbs/29_cli.ipynb #9ba8d717
+@app.command()
+def screen(
+    models:Annotated[list[str], typer.Argument(metavar="MODEL...", help="Up to five: names, local folders or hub ids.")], # candidates
+    budget:Annotated[float, typer.Option(metavar="SECONDS", help="For each model; asking stops at the end of a batch when they are spent. 0: no limit.")]=0.0, # seconds
+    profile:Annotated[str, typer.Option(help="Whose sizes to take.")]="quick", # smoke, quick, laptop or paper
+    parameter:Parameters=[], # overrides
+):
+    "Screen small language models for emotion, VAD and the coarse digits."
+    from dimabsa_nb.screening import screening_chain
+    chain = screening_chain(models, profile, budget, parameter)
+    folder = run_chain(chain, list(chain.stages.values()), False, typer.echo)
+    typer.echo((folder/"screening"/"ranked.md").read_text("utf-8"))
+    typer.echo(os.path.relpath(folder/"screening"))
 
 # %% ../nbs/29_cli.ipynb #0d96b590
 @data_app.command("fetch")

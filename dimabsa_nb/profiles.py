@@ -14,10 +14,12 @@ import dimabsa_nb
 from .corpus import COMMIT, OFFICIAL_FILES, DataUnavailable, UserError, cache_folder, find_data, sha256
 from .pipeline import PATHS, Chain, Stage, survey
 
-# %% ../nbs/12_profiles.ipynb #81204078
+# %% ../nbs/12_profiles.ipynb #4e861b48
 STAGES = {"30_prepare": {}, "31_coarse@valence": {"dimension": "valence"}, "31_coarse@arousal": {"dimension": "arousal"},
     "32_guidance": {}, "33_encoder@joint": {"variant": "joint"}, "33_encoder@separate-valence": {"variant": "separate-valence"},
-    "33_encoder@separate-arousal": {"variant": "separate-arousal"}, "91_dataset": {}, "92_main_results": {}, "93_ablations": {}}
+    "33_encoder@separate-arousal": {"variant": "separate-arousal"},
+    **{f"34_screen@{slot}": {"slot": slot} for slot in ("first", "second", "third", "fourth", "fifth")},
+    "91_dataset": {}, "92_main_results": {}, "93_ablations": {}, "95_screening": {}}
 ON_DEMAND = {"34_screen", "35_loom", "36_bench", "94_speed", "95_screening"} # notebooks whose stages run only where they are named
 RUNNER = "out", "profile", "caption" # parameters that the runner fills in
 
@@ -132,7 +134,7 @@ def existing(
     if not Path(path).expanduser().exists(): raise UserError(f"{path}: no such file or folder")
     return str(Path(path).expanduser().resolve())
 
-# %% ../nbs/12_profiles.ipynb #ce3fce0c
+# %% ../nbs/12_profiles.ipynb #618dafea
 def load_chain(
     profile:str, # The profile's name
     overrides=(), # Texts such as `seed=3` or `31_coarse.epochs=2`
@@ -153,7 +155,9 @@ def load_chain(
         decided = {key: value for key, value in {**given, **STAGES[name]}.items() if key in defaults[name]}
         for layer in ({name: known[name]}, *layers, {name: decided}): stage.parameters |= layer[name]
         stage.parameters |= {key: existing(stage.parameters[key]) for key in PATHS if stage.parameters.get(key)}
-    return Chain(root, profile, {name: stage for name, stage in stages.items() if stage.parameters.get("candidate") != ""})
+    kept = {name: stage for name, stage in stages.items() if stage.parameters.get("candidate") != ""}
+    for stage in kept.values(): stage.upstream = {key: other for key, other in stage.upstream.items() if other in kept}
+    return Chain(root, profile, kept)
 
 # %% ../nbs/12_profiles.ipynb #a4b575a8
 def must_download(
