@@ -1,5 +1,6 @@
 # make reproduce   the whole chain in small: real corpora, real weights, 20 minutes on two cores
 # make docs        the site, in docs/_build/html
+# make check       whether committed tables, figures and README are still what their records say
 # make test        everything that can be checked without a GPU
 #
 # PYTHON is the interpreter that .venv is made from (3.11 or newer), LOCK the exact set that goes into it:
@@ -12,7 +13,7 @@ PROFILE ?= quick
 BIN := .venv/bin
 READY := .venv/ready-$(notdir $(LOCK))
 
-.PHONY: reproduce test docs readme cards clean
+.PHONY: reproduce test docs check readme cards clean
 
 reproduce: $(READY)
 	$(BIN)/dimabsa run $(PROFILE)
@@ -24,13 +25,21 @@ test: $(READY)
 	if [ "$$before" != "$$(cat nbs/*.ipynb dimabsa_nb/*.py | cksum)" ]; then \
 		echo "notebooks or modules were not as nbdev_clean and nbdev_export leave them; they are now: commit them" >&2; \
 		git diff --stat -- nbs dimabsa_nb >&2; exit 1; fi
+	@echo "== what is committed is what its records say"
+	@$(BIN)/python -c "import sys; from dimabsa_nb.docs import check_committed; sys.exit(check_committed())"
 	@echo "== the library's notebooks, each example a test"
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --skip_file_re '^[39_.]' --n_workers 2
+	@echo "== a browser for the tests of pages, where it is missing and can be had"
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get update -qq && apt-get install -yqq --no-install-recommends chromium >/dev/null 2>&1; } || echo "no Chromium: the tests of pages are skipped"
 	@echo "== the tests that cross modules, the smoke chain among them"
 	$(BIN)/python -m pytest -q tests
 
+check: $(READY)
+	@$(BIN)/python -c "import sys; from dimabsa_nb.docs import check_committed; sys.exit(check_committed())"
+
 docs: $(READY)
-	@$(BIN)/python -c "import sys; from dimabsa_nb.docs import main; sys.exit(main())"
+	@$(BIN)/python -c "import sys; from dimabsa_nb.docs import make_docs; sys.exit(make_docs())"
 
 # the README's table is the committed one
 readme: $(READY)

@@ -29,6 +29,7 @@ python_maximum_signature_line_length = 60
 html_theme = "sphinx_book_theme"
 html_title = "dimabsa_nb"
 html_static_path = ["_static", str(work / "vendor")]
+html_extra_path = [str(work / "extra")]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_search_summary = False  # summaries are fetched, and a page opened from disk cannot fetch
