@@ -7,12 +7,12 @@ __all__ = ['WEIGHTS', 'MIRROR', 'ANTONYM', 'ATOMS', 'APPRAISALS', 'LEAST', 'SETT
            'answer_spans', 'attested', 'swap_antonyms', 'valence_flip', 'pool_of', 'temperature_at', 'label_entropy',
            'pool_shares', 'Mixture', 'draw_mixture', 'appraisal_targets', 'Verifier', 'fit_verifier',
            'verifier_accuracy', 'token_words', 'vocabulary_features', 'implied_vad', 'vadkeep_loss', 'appraisal_loss',
-           'Loom', 'label_loss', 'vad_loss', 'LoomData', 'loom_data', 'loom_states', 'trailing_states',
-           'trailing_states_padded', 'chunk_terms', 'answer_terms', 'piece_terms', 'denominators', 'loom_backward',
-           'gather_rows', 'train_loom', 'weave', 'switch_heads', 'summary', 'look', 'chosen_labels', 'look_scores',
-           'one_setting', 'ablate']
+           'Loom', 'label_loss', 'vad_loss', 'LoomData', 'loom_data', 'loom_states', 'trailing_states_padded',
+           'chunk_terms', 'answer_terms', 'piece_terms', 'denominators', 'loom_backward', 'gather_rows', 'train_loom',
+           'weave', 'switch_heads', 'summary', 'look', 'chosen_labels', 'look_scores', 'written_scores', 'one_setting',
+           'ablate']
 
-# %% ../nbs/22_loom.ipynb #4e4c35bb
+# %% ../nbs/22_loom.ipynb #370dd348
 import json, math, random, re
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,9 @@ import torch.nn.functional as F
 
 from .affect import EKMAN, LABELS, VAD, WORD, to_ekman
 from .coarse import add_lora, fingerprint, fit, load_base
-from .contract import VAD as Judgement, Answer, answer_ids, prompt_ids, render
+from .contract import VAD as Judgement, Answer, answer_ids, parse, prompt_ids, render
 from .corpus import UserError, write_atomic
-from .packed import ATTENTION_NAME, pad_ragged, pad_tree, prefix_tree, token_batches, tree_blocks, to_device, layer_windows
+from .packed import ATTENTION_NAME, pad_ragged, token_batches, trailing_states
 
 # %% ../nbs/22_loom.ipynb #822a7776
 WEIGHTS = {"sft": 1.0, "cls": 0.1, "vad": 0.1, "vadkeep": 0.05, "appraisal": 0.05}
@@ -101,7 +101,7 @@ def swap_antonyms(
         return other.upper() if word.isupper() and len(word) > 1 else other.capitalize() if word[0].isupper() else other
     return re.sub(r"[A-Za-z]+(?:[-'’][A-Za-z]+)*", swap, text)
 
-# %% ../nbs/22_loom.ipynb #d47c4161
+# %% ../nbs/22_loom.ipynb #0d262d3e
 def valence_flip(
     rows: pd.DataFrame,   # training rows with native GoEmotions labels
     lexicon,              # what attests the swaps
@@ -111,12 +111,12 @@ def valence_flip(
     "Valence Flip: mirrored twins of training texts."
     if set(rows["split"]) - {"train"}: raise UserError("Valence Flip is for training rows; leave dev and test as they are")
     swapped = rows["text"].map(lambda text: swap_antonyms(text, lexicon))
-    mirrored = rows["labels"].map(lambda labels: bool(labels) and all(label in MIRROR for label in labels))
+    mirrored = rows["labels"].map(lambda labels: bool(labels) and all(MIRROR.get(label, label) not in labels for label in labels))
     able = rows.index[mirrored & (swapped != rows["text"])].tolist()
     most = int(share * len(rows) / (1 - share)) if share < 1 else len(able)
     chosen = sorted(random.Random(f"{seed}/flip").sample(able, min(len(able), most)))
     twins = rows.loc[chosen].assign(text=swapped[chosen], valence=1 - rows.loc[chosen, "valence"], vad_source="flip", id=rows.loc[chosen, "id"] + "~flip")
-    return twins.assign(labels=[[MIRROR[label] for label in labels] for labels in twins["labels"]])
+    return twins.assign(labels=[sorted((MIRROR[label] for label in labels), key=LABELS["goemotions"].index) for labels in twins["labels"]])
 
 # %% ../nbs/22_loom.ipynb #1e67b146
 def pool_of(
@@ -386,22 +386,6 @@ def loom_states(
     packed = causal.config._attn_implementation == ATTENTION_NAME
     return (trailing_states if packed else trailing_states_padded)(causal.base_model, sequences, counts)
 
-# %% ../nbs/22_loom.ipynb #a95de288
-def trailing_states(
-    decoder: torch.nn.Module,  # a decoder with the packed attention
-    sequences: list,           # token ids
-    counts: list,              # how many last states of each
-    block: int = 128,          # queries in an attention block
-) -> torch.Tensor:             # (sum of counts, hidden size)
-    "The last states of each sequence, every shared token computed once."
-    tree = pad_tree(prefix_tree(sequences), block)
-    weight = decoder.get_input_embeddings().weight
-    paths = [np.flatnonzero(tree.subtree_end[:last + 1] > last)[-count:] for last, count in zip(tree.answers, counts)]
-    blocks = to_device(tree_blocks(tree, block, layer_windows(decoder.config), weight.dtype), weight.device)
-    ids, positions = (torch.from_numpy(x).to(weight.device).unsqueeze(0) for x in (tree.input_ids, tree.positions))
-    states = decoder(input_ids=ids, position_ids=positions, packed=blocks, use_cache=False).last_hidden_state
-    return states[0, torch.from_numpy(np.concatenate(paths)).to(weight.device)]
-
 # %% ../nbs/22_loom.ipynb #f894c532
 def trailing_states_padded(
     decoder: torch.nn.Module,  # a decoder in one of the library's attention implementations
@@ -629,6 +613,25 @@ def look_scores(
                "vad_score": 1 - error, "vad_skill": 1 - error / plain, "nll_per_token": found["sft"].sum() / tokens,
                "implied_vad_rmse": implied, "appraisal_agreement": agree.mean() if agree.size else None}
     return {name: None if value is None else round(float(value), 6) for name, value in numbers.items()}
+
+# %% ../nbs/22_loom.ipynb #acbba0e1
+def written_scores(
+    model,               # a PEFT model
+    tokenizer,           # its tokenizer
+    decode,              # function (model, tokenizer, prompts, limit) -> token ids of each answer, and anything else
+    rows: pd.DataFrame,  # held-out rows, native labels
+    limit: int = 64,     # tokens an answer may have
+    max_length: int = 256,  # tokens of a prompt
+) -> dict:               # parse_ok and written_macro_f1
+    "Generated answers against Ekman's labels."
+    from sklearn.metrics import f1_score
+    written, _ = decode(model.eval(), tokenizer, prompt_ids(tokenizer, rows["text"], EKMAN, max_length), limit)
+    read = [parse(tokenizer.decode(ids, skip_special_tokens=True), EKMAN) for ids in written]
+    said = [found.answer.labels if found.answer else [] for found in read]
+    gold = [to_ekman(row.corpus, row.labels) for row in rows.itertuples()]
+    matrix = lambda lists: np.array([[name in each for name in EKMAN] for each in lists])
+    return {"parse_ok": round(float(np.mean([found.code == "ok" for found in read])), 6),
+            "written_macro_f1": round(float(f1_score(matrix(gold), matrix(said), average="macro", zero_division=0)), 6)}
 
 # %% ../nbs/22_loom.ipynb #bf85b040
 SETTINGS = {
