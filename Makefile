@@ -1,4 +1,5 @@
 # make reproduce   the whole chain in small: real corpora, real weights, 20 minutes on two cores
+# make bench       speed and memory, each against a baseline in the same run, about an hour on two cores
 # make docs        the site, in docs/_build/html
 # make check       whether committed tables, figures and README are still what their records say
 # make test        everything that can be checked without a GPU
@@ -13,7 +14,7 @@ PROFILE ?= quick
 BIN := .venv/bin
 READY := .venv/ready-$(notdir $(LOCK))
 
-.PHONY: reproduce test docs check readme cards clean
+.PHONY: reproduce test bench docs check readme cards clean
 
 reproduce: $(READY)
 	$(BIN)/dimabsa run $(PROFILE)
@@ -41,10 +42,15 @@ check: $(READY)
 docs: $(READY)
 	@$(BIN)/python -c "import sys; from dimabsa_nb.docs import make_docs; sys.exit(make_docs())"
 
-# the README's table is the committed one
+bench: $(READY)
+	$(BIN)/dimabsa bench --profile $(PROFILE)
+
+# the README's tables are the committed ones
 readme: $(READY)
 	$(BIN)/python -c "from pathlib import Path; from dimabsa_nb.report import splice_readme as splice; \
 	page, table = Path('README.md'), Path('results/quick/table2.md'); page.write_text(splice(page.read_text('utf-8'), table.read_text('utf-8')), 'utf-8')"
+	$(BIN)/python -c "from pathlib import Path; from dimabsa_nb.bench import splice_speed as splice; \
+	page, table = Path('README.md'), Path('results/quick/speed/speed.md'); page.write_text(splice(page.read_text('utf-8'), table.read_text('utf-8')), 'utf-8')"
 
 # the figures in ARTIFACT.md, the model card, the data statement and the checklist are the records'
 cards: $(READY)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['settings', 'app', 'data_app', 'Profile', 'Parameters', 'Released', 'AsJson', 'Data', 'OneLine', 'say_json',
-           'say_rows', 'run', 'status', 'verify', 'report', 'screen', 'data_fetch', 'data_check', 'score', 'writable',
-           'predict']
+           'say_rows', 'run', 'status', 'verify', 'report', 'bench', 'screen', 'data_fetch', 'data_check', 'score',
+           'writable', 'predict']
 
 # %% ../nbs/29_cli.ipynb #62f8516d
 import json, os
@@ -127,6 +127,21 @@ def report(
 ):
     "Write one HTML page with every prediction of a run beside its gold value."
     typer.echo(os.path.relpath(write_report(profile, out and writable(out))))
+
+# %% ../nbs/29_cli.ipynb #86341d3c
+@app.command()
+def bench(
+    profile:Annotated[str, typer.Option(help="Whose models and sizes to take.")]="quick", # smoke, quick, laptop or paper
+    force:Annotated[bool, typer.Option(help="Measure again.")]=False, # no cache
+    parameter:Parameters=[], # overrides
+    as_json:AsJson=False, # JSON or tables
+):
+    "Measure speed and memory, each against a baseline in the same run."
+    chain = settle_corpus(load_chain(profile, parameter))
+    run_chain(chain, chosen(chain, ["36_bench", "94_speed"]), force, (lambda line: typer.echo(line, err=True)) if as_json else typer.echo)
+    folder = chain.folder("94_speed")
+    if as_json: return say_json(json.loads((folder/"bench.json").read_text("utf-8")))
+    typer.echo((folder/"results"/"speed"/"speed.md").read_text("utf-8"))
 
 # %% ../nbs/29_cli.ipynb #9ba8d717
 @app.command()

@@ -14,12 +14,13 @@ import dimabsa_nb
 from .corpus import COMMIT, OFFICIAL_FILES, DataUnavailable, UserError, cache_folder, find_data, sha256
 from .pipeline import PATHS, Chain, Stage, survey
 
-# %% ../nbs/12_profiles.ipynb #fc87b968
+# %% ../nbs/12_profiles.ipynb #2445c5ec
 STAGES = {"30_prepare": {}, "31_coarse@valence": {"dimension": "valence"}, "31_coarse@arousal": {"dimension": "arousal"},
     "32_guidance": {}, "33_encoder@joint": {"variant": "joint"}, "33_encoder@separate-valence": {"variant": "separate-valence"},
     "33_encoder@separate-arousal": {"variant": "separate-arousal"},
     **{f"34_screen@{slot}": {"slot": slot} for slot in ("first", "second", "third", "fourth", "fifth")},
-    "35_loom": {}, "91_dataset": {}, "92_main_results": {}, "93_ablations": {}, "95_screening": {}}
+    "35_loom": {}, **{f"36_bench@{what}": {"what": what} for what in ("extraction", "training", "aspects", "encoder", "accuracy", "rows")},
+    "91_dataset": {}, "92_main_results": {}, "93_ablations": {}, "94_speed": {}, "95_screening": {}}
 ON_DEMAND = {"34_screen", "35_loom", "36_bench", "94_speed", "95_screening"} # notebooks whose stages run only where they are named
 RUNNER = "out", "profile", "caption" # parameters that the runner fills in
 
