@@ -4,24 +4,24 @@
 
 # %% auto #0
 __all__ = ['ASKED', 'TASKS', 'AXES', 'SPACES', 'PHASES', 'QUESTIONS', 'HOW_TO_ABLATE', 'DECIDED', 'SLOTS', 'finished',
-           'causal_of', 'attention', 'decode_reference', 'read_prompts', 'next_logits', 'decode_on', 'first_choices',
-           'agreed', 'decode_off', 'declared_subset', 'read_corpora', 'gold_of', 'facts', 'baselines', 'Clock',
-           'reading', 'answer_batch', 'asked_before', 'stream_answers', 'answer_rows', 'viewed', 'indicator', 'macro',
-           'correlations', 'vad_arrays', 'rmse', 'label_scores', 'vad_scores', 'evaluate', 'resampled', 'interval',
-           'measure_of', 'ask_all', 'write_baselines', 'overview', 'counted', 'coarse_sets', 'ask_digits',
+           'causal_of', 'attention', 'decode_reference', 'read_prompts', 'next_logits', 'one_by_one', 'decode_on',
+           'first_choices', 'agreed', 'decode_off', 'declared_subset', 'read_corpora', 'gold_of', 'facts', 'baselines',
+           'Clock', 'reading', 'answer_batch', 'asked_before', 'stream_answers', 'answer_rows', 'viewed', 'indicator',
+           'macro', 'correlations', 'vad_arrays', 'rmse', 'label_scores', 'vad_scores', 'evaluate', 'resampled',
+           'interval', 'measure_of', 'ask_all', 'write_baselines', 'overview', 'counted', 'coarse_sets', 'ask_digits',
            'screen_digits', 'read_candidates', 'systems', 'candidate_facts', 'place_words', 'spelled', 'with_interval',
            'score_line', 'ranked_table', 'corpora_table', 'axes_table', 'best_strict', 'duel', 'may_meet', 'verdict',
            'verdicts', 'codes_table', 'cost_table', 'digits_table', 'budget_points', 'budget_figure', 'ablation_table',
            'decided_table', 'plain_words', 'screening_chain']
 
-# %% ../nbs/23_screening.ipynb #eb334f37
+# %% ../nbs/23_screening.ipynb #037ece36
 import hashlib, json, time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pandas as pd
 from .contract import CODES, PROMPT_SHA256, complete, parse, parse_lenient, prompt_ids
-from .corpus import UserError, read_jsonl, write_jsonl
+from .corpus import UserError, read_jsonl, write_atomic, write_jsonl
 from .guidance import DIGITS
 from .records import figure_style, hash_of
 
@@ -102,7 +102,17 @@ def next_logits(
     places = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1]:]
     return causal(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
 
-# %% ../nbs/23_screening.ipynb #5e9f6bbd
+# %% ../nbs/23_screening.ipynb #579deca6
+def one_by_one(
+    causal, # the model of transformers
+    prompts:list, # token ids of each prompt
+    limit:int # tokens an answer may have
+)->bool: # whether padding would count in a sliding window
+    "Tell whether prompts of different lengths may not share a batch with a cache."
+    window = getattr(causal.config, "sliding_window", None) if "sliding_attention" in (getattr(causal.config, "layer_types", None) or []) else None
+    return bool(window) and len({*map(len, prompts)}) > 1 and max(map(len, prompts)) + limit > window
+
+# %% ../nbs/23_screening.ipynb #9176e5c8
 def decode_on(
     model, # a causal language model
     tokenizer, # its tokenizer
@@ -110,9 +120,10 @@ def decode_on(
     limit:int=64, # tokens an answer may have
     begun=None # token ids of each answer that already stand; none of them finished
 )->list: # token ids of each answer
-    "Greedy decoding with a key-value cache, in one batch."
+    "Greedy decoding with a key-value cache, in one batch where the model allows it."
     import torch
     written = [list(each) for each in begun or [[]] * len(prompts)]
+    if one_by_one(causal_of(model), prompts, limit): return [decode_on(model, tokenizer, [ids], limit, [done])[0] for ids, done in zip(prompts, written)]
     with torch.inference_mode(), attention(model, "sdpa") as causal:
         cache, mask, logits = read_prompts(causal, [ids + done for ids, done in zip(prompts, written)])
         alive = list(range(len(prompts)))
@@ -124,7 +135,7 @@ def decode_on(
             alive, mask = [alive[at] for at in kept], torch.nn.functional.pad(mask[kept], (0, 1), value=1)
             logits = next_logits(causal, torch.tensor([written[k][-1:] for k in alive], device=causal.device), mask, cache)
 
-# %% ../nbs/23_screening.ipynb #1b1def37
+# %% ../nbs/23_screening.ipynb #bab3693d
 def first_choices(
     model, # a causal language model with the packed attention
     sequences:list, # token ids
@@ -132,12 +143,11 @@ def first_choices(
 )->list: # for each sequence, the first choice after each of its last places
     "Ask for the next token at many places, in one pass without a cache that reads every shared token once."
     import torch
-    from dimabsa_nb.packed import answer_states
+    from dimabsa_nb.packed import trailing_states
     causal = causal_of(model)
-    begun = [each[:len(each) - back] for each, count in zip(sequences, counts) for back in reversed(range(count))]
     with torch.inference_mode():
         head = causal.get_output_embeddings().weight
-        chosen = torch.cat([(part @ head.T).argmax(-1) for part in answer_states(causal.base_model, begun).split(64)])
+        chosen = torch.cat([(part @ head.T).argmax(-1) for part in trailing_states(causal.base_model, sequences, counts).split(256)])
     return [part.tolist() for part in chosen.split(counts)]
 
 # %% ../nbs/23_screening.ipynb #9cffc58f
@@ -237,7 +247,7 @@ def baselines(
     answers = lambda vad: {**plain, "labels": [known["majority"]] * len(rows), "ekman": [known["majority_ekman"]] * len(rows), **dict(zip(AXES, np.array(vad).T))}
     return {name: gold.assign(**answers(vad)) for name, vad in said.items()}
 
-# %% ../nbs/23_screening.ipynb #953d4cce
+# %% ../nbs/23_screening.ipynb #d55cf50c
 class Clock:
     "Seconds by phase, kept in a file."
     def __init__(self, path, # where they are kept
@@ -250,8 +260,7 @@ class Clock:
         now = time.monotonic()
         self.seconds[self.phase] = round(self.seconds.get(self.phase, 0.0) + now - self.last, 6)
         self.last, self.phase = now, phase or self.phase
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(self.seconds))
+        write_atomic(self.path, json.dumps(self.seconds))
 
     def over(self): # whether the budget is spent
         "Look at the clock."
