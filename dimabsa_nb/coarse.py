@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['PROJECTIONS', 'MOMENTS', 'shorten', 'tokenise', 'add_answer_token', 'quieten_transformers', 'load_base', 'digit_ids',
            'digit_logits', 'keep_mask', 'LoraProjection', 'fast_lora', 'use_fast_lora', 'add_lora', 'sampling_weights',
-           'draw_epoch', 'progress', 'learning_rate_at', 'save_checkpoint', 'load_checkpoint', 'checkpoint_run',
-           'trained_parameters', 'fingerprint', 'keep_best', 'restore_best', 'fit', 'optimizer_step', 'coarse_backward',
-           'train_coarse', 'batch_probabilities', 'finished_rows', 'distribution_line', 'stream', 'extract',
-           'lasting_name', 'write_settings', 'save_adapter', 'read_settings', 'adapter_settings', 'load_adapters',
-           'extract_merged']
+           'draw_epoch', 'progress', 'learning_rate_at', 'save_checkpoint', 'load_checkpoint', 'checkpoint_step',
+           'join_processes', 'processes', 'own_share', 'extremes', 'add_up', 'trained_parameters', 'fingerprint',
+           'keep_best', 'restore_best', 'fit', 'optimizer_step', 'coarse_backward', 'train_coarse',
+           'batch_probabilities', 'finished_rows', 'distribution_line', 'stream', 'extract', 'lasting_name',
+           'write_settings', 'save_adapter', 'read_settings', 'adapter_settings', 'load_adapters', 'extract_merged']
 
 # %% ../nbs/07_coarse.ipynb #25e428f4
 import hashlib
@@ -281,14 +281,65 @@ def load_checkpoint(
             optimizer.state[value]["step"] = torch.tensor(float(state["step"]), device=value.device)
     return state
 
-# %% ../nbs/07_coarse.ipynb #ffb3efef
-def checkpoint_run(
-    path: Path,     # file that `save_checkpoint` wrote, or none
-) -> str | None:    # the fingerprint of the run that wrote it
-    "Which run a checkpoint belongs to."
+# %% ../nbs/07_coarse.ipynb #745b32ec
+def checkpoint_step(
+    path: Path,  # file that `save_checkpoint` wrote, or none
+    run: str,    # the fingerprint of the run that asks
+) -> int:        # the step it stands at; -1 where there is none of this run
+    "How far a checkpoint of this run has come."
     from safetensors import safe_open
-    if not path.exists(): return None
-    with safe_open(path, "pt") as file: return json.loads(file.metadata()["state"])["run"]
+    if not path.exists(): return -1
+    with safe_open(path, "pt") as file: state = json.loads(file.metadata()["state"])
+    return state["step"] if state["run"] == run else -1
+
+# %% ../nbs/07_coarse.ipynb #89c98cb9
+def join_processes() -> tuple:  # this process's rank, how many there are
+    "Join the other processes that torchrun started; alone, do nothing."
+    from torch import distributed
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+        if torch.cuda.is_available(): torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return processes()
+
+# %% ../nbs/07_coarse.ipynb #c00993d5
+def processes() -> tuple:  # this process's rank, how many there are
+    "Which of how many processes this is."
+    from torch import distributed
+    return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+
+# %% ../nbs/07_coarse.ipynb #5f7537df
+def own_share(
+    order: list,  # positions in a batch, neighbours alike
+) -> list:        # those of this process
+    "This process's contiguous share of a batch."
+    rank, count = processes()
+    return np.array_split(np.asarray(order, dtype=np.int64), count)[rank].tolist()
+
+# %% ../nbs/07_coarse.ipynb #24a1153b
+def extremes(
+    value: float,          # of this process
+    device: torch.device,  # where the processes talk
+) -> tuple:                # smallest and largest over all processes
+    "The smallest and the largest of a value over all processes."
+    from torch import distributed
+    if processes()[1] == 1: return value, value
+    both = torch.tensor([value, -value], dtype=torch.float64, device=device)
+    distributed.all_reduce(both, distributed.ReduceOp.MAX)
+    return -both[1].item(), both[0].item()
+
+# %% ../nbs/07_coarse.ipynb #b1d801aa
+def add_up(
+    parameters: list,  # whose gradients are added up, in place
+    loss: float,       # of this process's share
+) -> float:            # of the whole batch
+    "Add up gradients and losses over all processes."
+    from torch import distributed
+    if processes()[1] == 1: return loss
+    parts = [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters]
+    whole = torch.cat([*parts, parts[0].new_tensor([loss])])
+    distributed.all_reduce(whole)
+    for parameter, part in zip(parameters, whole[:-1].split([len(part) for part in parts])): parameter.grad = part.view_as(parameter).clone()
+    return whole[-1].item()
 
 # %% ../nbs/07_coarse.ipynb #5fc17e36
 def trained_parameters(
@@ -334,7 +385,7 @@ def restore_best(
     best = load_file(folder / "best.safetensors")
     for name, value in trained_parameters(model).items(): value.data.copy_(best[name])
 
-# %% ../nbs/07_coarse.ipynb #f442edad
+# %% ../nbs/07_coarse.ipynb #2a4951e7
 def fit(
     model: torch.nn.Module,      # whose trainable parameters change
     backward,                    # function (epoch, batch number) -> mean loss of the batch, its gradient left in the parameters
@@ -355,18 +406,19 @@ def fit(
     folder, steps, parameters = Path(folder), epochs * batches, trained_parameters(model)
     optimizer = torch.optim.AdamW(parameters.values(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     run = fingerprint(parameters, epochs, batches, learning_rate, weight_decay, warmup, decay, seed, data)
-    state, saved = {"run": run, "step": 0, "losses": [], "scores": []}, time.monotonic()
-    if checkpoint_run(folder / "state.safetensors") == run: state = load_checkpoint(folder / "state.safetensors", parameters, optimizer)
+    state, saved, device = {"run": run, "step": 0, "losses": [], "scores": []}, time.monotonic(), next(iter(parameters.values())).device
+    least, most = extremes(checkpoint_step(folder / "state.safetensors", run), device)
+    if least == most >= 0: state = load_checkpoint(folder / "state.safetensors", parameters, optimizer)
     for step in progress(range(state["step"], steps), description, state["step"]):
         optimizer_step(model, optimizer, lambda: backward(*divmod(step, batches)), learning_rate_at(step, steps, learning_rate, warmup, decay), seed, state)
         if evaluate and (step + 1) % batches == 0: keep_best(model, folder, state, evaluate())
-        if time.monotonic() - saved > every:
+        if extremes(time.monotonic() - saved, device)[0] > every:
             save_checkpoint(folder / "state.safetensors", parameters, optimizer, state)
             saved = time.monotonic()
     if evaluate: restore_best(model, folder)
     return {"losses": state["losses"], "scores": state["scores"], "steps": steps}
 
-# %% ../nbs/07_coarse.ipynb #83bfb6ba
+# %% ../nbs/07_coarse.ipynb #3f5fa9ab
 def optimizer_step(
     model: torch.nn.Module,            # put into training mode
     optimizer: torch.optim.Optimizer,  # over its trained parameters
@@ -377,16 +429,16 @@ def optimizer_step(
 ) -> None:
     "One step, its dropout seeded by the run's seed and the step's number."
     model.train()
-    torch.manual_seed(seed * 1_000_003 + state["step"])
+    torch.manual_seed(seed * 1_000_003 + state["step"] + (processes()[0] << 40))
     for group in optimizer.param_groups: group["lr"] = learning_rate
-    loss = backward()
+    loss = add_up([parameter for group in optimizer.param_groups for parameter in group["params"]], backward())
     if not math.isfinite(loss): raise UserError(f"the loss is {loss} at step {state['step']}; lower learning_rate")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     state["losses"].append(round(loss, 6))
     state["step"] += 1
 
-# %% ../nbs/07_coarse.ipynb #23368488
+# %% ../nbs/07_coarse.ipynb #e8b5599f
 def coarse_backward(
     model,                       # the PEFT model
     prompts: list[list[int]],    # token ids of the batch
@@ -397,8 +449,9 @@ def coarse_backward(
     faithful_to: str = "paper",  # whose regression targets
 ) -> float:                      # the batch's mean loss
     "Accumulate the gradient of the mean loss (eq. 1 or 2) over token-budgeted pieces."
-    total = 0.0
-    for piece in token_batches(prompts, token_budget):
+    total, share = 0.0, own_share(sorted(range(len(prompts)), key=lambda k: list(prompts[k])))
+    for piece in token_batches([prompts[k] for k in share], token_budget):
+        piece = [share[k] for k in piece]
         logits = digit_logits(model, [prompts[k] for k in piece], digits)
         loss = coarse_loss(dimension, logits, targets[piece].to(logits.device), faithful_to=faithful_to, reduction="none").sum() / len(prompts)
         loss.backward()

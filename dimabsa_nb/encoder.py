@@ -9,7 +9,7 @@ __all__ = ['PENALTIES', 'SETTINGS_FILE', 'WEIGHTS_FILE', 'SETTINGS', 'row_guidan
            'standardise_projection', 'ridge_heads', 'start_at_probe', 'language_weights', 'train_encoder',
            'save_pretrained', 'load_trained', 'from_pretrained', 'System', 'guide', 'predict']
 
-# %% ../nbs/08_encoder.ipynb #ca879f61
+# %% ../nbs/08_encoder.ipynb #11f0c11b
 import contextlib
 import tempfile
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .coarse import (draw_epoch, extract_merged, fingerprint, fit, lasting_name, load_adapters, progress, quieten_transformers, read_settings,
+from .coarse import (draw_epoch, extract_merged, fingerprint, fit, lasting_name, load_adapters, own_share, progress, quieten_transformers, read_settings,
                                trained_parameters, write_settings)
 from .corpus import UserError
 from .guidance import guidance_tokens, release_test_tokens, true_bin_tokens
@@ -157,7 +157,7 @@ def precision(
     if dtype == torch.float32: return contextlib.nullcontext()
     return torch.autocast(next(model.parameters()).device.type, dtype=dtype)
 
-# %% ../nbs/08_encoder.ipynb #d6d1b616
+# %% ../nbs/08_encoder.ipynb #176f41b4
 def encoder_backward(
     model: RegressionEncoder,    # as `new_encoder` makes it
     sequences: list[list[int]],  # token ids of the batch
@@ -166,8 +166,9 @@ def encoder_backward(
     dtype: torch.dtype = torch.float32,  # of the forward pass
 ) -> float:                      # the batch's mean loss
     "Accumulate the gradient of the mean loss (eq. 3) over pieces of like length."
-    total = 0.0
-    for piece in length_batches(sequences, token_budget):
+    total, share = 0.0, own_share(sorted(range(len(sequences)), key=lambda k: -len(sequences[k])))
+    for piece in length_batches([sequences[k] for k in share], token_budget):
+        piece = [share[k] for k in piece]
         with precision(model, dtype): values, bins = model([sequences[k] for k in piece])
         loss = encoder_loss(values, bins, targets[piece].to(values.device), reduction="none").sum() / len(sequences)
         loss.backward()
