@@ -14,13 +14,13 @@ __all__ = ['ASKED', 'TASKS', 'AXES', 'SPACES', 'PHASES', 'QUESTIONS', 'HOW_TO_AB
            'verdicts', 'codes_table', 'cost_table', 'digits_table', 'budget_points', 'budget_figure', 'ablation_table',
            'decided_table', 'plain_words', 'screening_chain']
 
-# %% ../nbs/23_screening.ipynb #037ece36
+# %% ../nbs/23_screening.ipynb #0a4f5479
 import hashlib, json, time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pandas as pd
-from .contract import CODES, PROMPT_SHA256, complete, parse, parse_lenient, prompt_ids
+from .contract import CODES, PROMPT_SHA256, complete, parse, parse_lenient, prompt, prompt_ids
 from .corpus import UserError, read_jsonl, write_atomic, write_jsonl
 from .guidance import DIGITS
 from .records import figure_style, hash_of
@@ -326,7 +326,7 @@ def stream_answers(
             done |= fresh
     return done
 
-# %% ../nbs/23_screening.ipynb #2154a173
+# %% ../nbs/23_screening.ipynb #2aa1e6d0
 def answer_rows(
     model, # a causal language model with the packed attention
     tokenizer, # its tokenizer
@@ -344,7 +344,8 @@ def answer_rows(
     path, labels = Path(path), LABELS[ASKED]
     prompts = prompt_ids(tokenizer, rows["text"], labels, max_length)
     keys = [hash_of([run, PROMPT_SHA256, corpus, name, limit, ids]) for name, ids in zip(rows["id"], prompts)]
-    ask = lambda part: answer_batch(model, tokenizer, prompts[part], keys[part], labels, limit)
+    shown = [hashlib.sha256(prompt(text, labels).encode()).hexdigest() for text in rows["text"]]
+    ask = lambda part: [each | {"prompt_sha256": digest} for each, digest in zip(answer_batch(model, tokenizer, prompts[part], keys[part], labels, limit), shown[part])]
     done = stream_answers(path.parent/"checkpoint"/path.name, keys, batch_size, ask, clock)
     asked = [at for at, key in enumerate(keys) if key in done]
     said = pd.DataFrame([done[keys[at]] for at in asked])
@@ -811,7 +812,7 @@ def codes_table(
              for name, answers in everyone.items() for corpus, frame in answers.items() if "cache_agrees" in frame]
     return pd.DataFrame(lines)
 
-# %% ../nbs/23_screening.ipynb #ec97bfc9
+# %% ../nbs/23_screening.ipynb #0ea6655f
 def cost_table(
     candidates:list # see `read_candidates`
 )->pd.DataFrame: # one row a candidate and phase
@@ -824,7 +825,7 @@ def cost_table(
             spent = lambda mark: sum(value for name, value in metrics["seconds"].items() if mark(name))
             lines.append({"candidate": metrics["candidate"], "phase": PHASES[phase], "declared": sum(metrics["declared"][phase].values()), "asked": total("asked"),
                 "training texts": metrics["train_rows"] if phase == "trained" else 0, "tokens written": total("tokens"), "tokens read": total("prompt_tokens"),
-                "KV-on differs": total("cache_disagrees"), "decoding seconds": spent(lambda name: name.startswith(phase) and "coarse" not in name),
+                "KV-on differs": f"{total('cache_disagrees')} of {total('asked')}", "decoding seconds": spent(lambda name: name.startswith(phase) and "coarse" not in name),
                 "training seconds": spent(lambda name: name == "training") if phase == "trained" else 0.0, "peak memory MB": metrics.get("peak_memory_mb", np.nan)})
     return pd.DataFrame(lines)
 
