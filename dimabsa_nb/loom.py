@@ -8,9 +8,9 @@ __all__ = ['WEIGHTS', 'MIRROR', 'ANTONYM', 'ATOMS', 'APPRAISALS', 'LEAST', 'SETT
            'pool_shares', 'Mixture', 'draw_mixture', 'appraisal_targets', 'Verifier', 'fit_verifier',
            'verifier_accuracy', 'token_words', 'vocabulary_features', 'implied_vad', 'vadkeep_loss', 'appraisal_loss',
            'Loom', 'label_loss', 'vad_loss', 'LoomData', 'loom_data', 'loom_states', 'trailing_states_padded',
-           'chunk_terms', 'answer_terms', 'piece_terms', 'denominators', 'loom_backward', 'gather_rows', 'train_loom',
-           'weave', 'switch_heads', 'summary', 'look', 'chosen_labels', 'look_scores', 'written_scores', 'one_setting',
-           'ablate']
+           'settle_heads', 'chunk_terms', 'answer_terms', 'piece_terms', 'denominators', 'loom_backward', 'gather_rows',
+           'train_loom', 'weave', 'switch_heads', 'summary', 'look', 'chosen_labels', 'look_scores', 'written_scores',
+           'one_setting', 'ablate']
 
 # %% ../nbs/22_loom.ipynb #370dd348
 import json, math, random, re
@@ -301,28 +301,28 @@ def appraisal_loss(
     each = F.binary_cross_entropy_with_logits(expected[:, 4:] + intercepts, target.nan_to_num(), reduction="none")
     return (each * ~target.isnan()).sum(1)
 
-# %% ../nbs/22_loom.ipynb #11e18b90
+# %% ../nbs/22_loom.ipynb #2f8aec27
 class Loom(torch.nn.Module):
     "A language model with LoRA, a label head and a VAD head."
     def __init__(self,
         language_model, # the PEFT model of `coarse.add_lora`
         labels: int,    # label names
-        seed: int = 0,  # of the heads' first weights
         ):
         super().__init__()
         self.language_model = language_model
-        embedding, chance = language_model.get_input_embeddings().weight, torch.Generator().manual_seed(seed)
-        for name, outputs in (("label_head", labels), ("vad_head", 3)):
-            head = torch.nn.Linear(embedding.shape[1], outputs)
-            torch.nn.init.normal_(head.weight, std=0.02, generator=chance)
-            torch.nn.init.zeros_(head.bias)
-            setattr(self, name, head.to(embedding.device))
+        embedding = language_model.get_input_embeddings().weight
+        hidden, device = embedding.shape[1], embedding.device
+        self.label_head, self.vad_head = (torch.nn.Linear(hidden, outputs).to(device) for outputs in (labels, 3))
+        for head in (self.label_head, self.vad_head):
+            for parameter in head.parameters(): torch.nn.init.zeros_(parameter)
+        self.register_buffer("centre", torch.zeros(hidden, device=device))
+        self.register_buffer("spread", torch.ones(hidden, device=device))
 
     def heads(self,
         states: torch.Tensor, # (rows, hidden size) at the last prompt token
         ) -> tuple:           # (rows, labels) log odds, (rows, 3) VAD from 0 to 1
         "Labels and VAD from the last prompt token."
-        states = F.layer_norm(states.float(), states.shape[-1:])
+        states = (states.float() - self.centre) / self.spread
         return self.label_head(states), self.vad_head(states).sigmoid()
 
 # %% ../nbs/22_loom.ipynb #038d98c2
@@ -397,6 +397,23 @@ def trailing_states_padded(
     ids, real = (torch.from_numpy(x).to(device) for x in pad_ragged([np.array(sequence) for sequence in sequences]))
     states = decoder(input_ids=ids, attention_mask=real.long(), use_cache=False).last_hidden_state
     return torch.cat([states[k, len(sequence) - count:len(sequence)] for k, (sequence, count) in enumerate(zip(sequences, counts))])
+
+# %% ../nbs/22_loom.ipynb #1941ca0b
+def settle_heads(
+    loom: Loom,           # untrained
+    data: LoomData,       # the training rows
+    token_budget: int,    # tokens of one forward pass
+    prompts: int = 256,   # the first so many prompts are looked at
+) -> None:
+    "Standardise what the heads read, and start the VAD head at the training mean."
+    loom.eval()
+    some = data.prompts[:prompts]
+    with torch.no_grad():
+        states = torch.cat([loom_states(loom, [some[k] for k in piece], [1] * len(piece)).float() for piece in token_batches(some, token_budget)])
+        loom.centre.copy_(states.mean(0))
+        loom.spread.copy_(states.std(0, correction=0) + 1e-3)
+        middle = data.vad.nanmean(0).nan_to_num(0.5).clamp(0.01, 0.99)
+        loom.vad_head.bias.copy_(torch.logit(middle))
 
 # %% ../nbs/22_loom.ipynb #15c8e9ec
 def chunk_terms(
@@ -499,7 +516,7 @@ def gather_rows(
     if ekman: rows["labels"] = [to_ekman(row.corpus, row.labels) for row in rows.itertuples()]
     return rows
 
-# %% ../nbs/22_loom.ipynb #fb348de5
+# %% ../nbs/22_loom.ipynb #ce1365c7
 def train_loom(
     model,                         # the PEFT model of `coarse.add_lora`, or a `Loom` whose heads are wanted afterwards
     tokenizer,                     # its tokenizer
@@ -511,7 +528,7 @@ def train_loom(
     epochs: int = 1,               # passes: as many draws as there are rows
     max_length: int = 256,         # tokens of a prompt
     token_budget: int = 2048,      # tokens of one forward pass, shared ones counted once
-    seed: int = 42,                # of the order, the flips, the heads and dropout
+    seed: int = 42,                # of the order, the flips and dropout
     ekman: bool = False,           # Ekman's seven labels instead of GoEmotions' own
     weights: dict = WEIGHTS,       # loss -> weight, 0 is off
     flip: float = 0.1,             # Valence Flip's share of the training rows, 0 is off
@@ -520,11 +537,12 @@ def train_loom(
 ) -> dict:                         # what `coarse.fit` returns, with what was drawn, flipped and masked
     "Train on the contract with EmoLoom's losses, Valence Flip and the A/B mixture."
     names = EKMAN if ekman else LABELS["goemotions"]
-    loom = model if isinstance(model, Loom) else Loom(model, len(names), seed)
+    loom = model if isinstance(model, Loom) else Loom(model, len(names))
     rows = gather_rows(rows.reset_index(drop=True), lexicon, flip, ekman, seed)
     data, features, intercepts = weave(loom, tokenizer, rows, names, lexicon, max_length)
     batches = math.ceil(len(rows) / batch_size)
     mixture = draw_mixture(rows["pool"].tolist(), data.labels.numpy(), epochs * batches, batch_size, seed, temperature)
+    settle_heads(loom, data, token_budget)
     switch_heads(loom, weights)
     backward = lambda epoch, batch: loom_backward(loom, data, mixture.batches[epoch * batches + batch], features, intercepts, weights, token_budget)
     history = fit(loom, backward, epochs, batches, folder, learning_rate, warmup=0.1, seed=seed, every=every, description="loom",
@@ -643,7 +661,7 @@ SETTINGS = {
     "all off": {"weights": WEIGHTS | {"vadkeep": 0.0, "appraisal": 0.0}, "flip": 0.0, "temperature": (1.0, 1.0)},
 }
 
-# %% ../nbs/22_loom.ipynb #cebe8869
+# %% ../nbs/22_loom.ipynb #38c9d978
 def one_setting(
     model: str,            # the base model's name
     train: pd.DataFrame,   # training rows
@@ -651,14 +669,14 @@ def one_setting(
     folder: Path,          # for checkpoints
     lexicon,               # an `affect.Lexicon`
     setting: str,          # one of SETTINGS
-    seed: int,             # of LoRA, heads, order and flips
+    seed: int,             # of LoRA, order and flips
     judge=None,            # function (PEFT model, tokenizer) -> further measures
     lora: dict = {},       # arguments of `coarse.add_lora`
     **training,            # arguments of `train_loom`
 ) -> dict:                 # measures of the trained model
     "Train in one setting and measure."
     base, tokenizer = load_base(model)
-    loom = Loom(add_lora(base, seed=seed, **lora), len(EKMAN), seed)
+    loom = Loom(add_lora(base, seed=seed, **lora), len(EKMAN))
     history = train_loom(loom, tokenizer, train, folder, lexicon, seed=seed, ekman=True, **(training | SETTINGS[setting]))
     length, held = training.get("max_length", 256), gather_rows(dev, lexicon, 0, True, 0)
     _, features, intercepts = weave(loom, tokenizer, gather_rows(train, lexicon, 0, True, 0), EKMAN, lexicon, length)
