@@ -9,8 +9,8 @@ __all__ = ['WEIGHTS', 'MIRROR', 'ANTONYM', 'ATOMS', 'APPRAISALS', 'LEAST', 'SETT
            'verifier_accuracy', 'token_words', 'vocabulary_features', 'implied_vad', 'vadkeep_loss', 'appraisal_loss',
            'Loom', 'label_loss', 'vad_loss', 'LoomData', 'loom_data', 'loom_states', 'trailing_states_padded',
            'settle_heads', 'chunk_terms', 'answer_terms', 'piece_terms', 'denominators', 'loom_backward', 'gather_rows',
-           'train_loom', 'weave', 'switch_heads', 'summary', 'look', 'chosen_labels', 'look_scores', 'written_scores',
-           'one_setting', 'ablate']
+           'train_loom', 'weave', 'switch_heads', 'summary', 'look', 'chosen_labels', 'macro_scores', 'look_scores',
+           'written_scores', 'one_setting', 'ablate']
 
 # %% ../nbs/22_loom.ipynb #370dd348
 import json, math, random, re
@@ -612,14 +612,23 @@ def chosen_labels(
     chosen[np.arange(len(logits)), logits.argmax(1)] = True
     return chosen
 
-# %% ../nbs/22_loom.ipynb #c87c489b
+# %% ../nbs/22_loom.ipynb #2974e2ec
+def macro_scores(
+    gold: np.ndarray,    # (rows, labels) bool
+    chosen: np.ndarray,  # (rows, labels) bool
+) -> tuple:              # Macro-F1 and macro-recall
+    "Means over the labels that occur in the gold."
+    from sklearn.metrics import f1_score, recall_score
+    there = gold.any(0)
+    return tuple(float(score(gold[:, there], chosen[:, there], average="macro", zero_division=0)) for score in (f1_score, recall_score))
+
+# %% ../nbs/22_loom.ipynb #ee9a46ea
 def look_scores(
     found: dict,      # from `look`
     data: LoomData,   # the same rows
     constant: tuple,  # the training mean of VAD
 ) -> dict:            # measure -> number
     "A handful of numbers from `look`."
-    from sklearn.metrics import f1_score, recall_score
     gold, chosen, judged = data.labels.numpy() > 0, chosen_labels(found["labels"]), ~data.vad.isnan().any(1).numpy()
     root = lambda guess: float(np.sqrt(np.mean(np.square(guess - data.vad.numpy()[judged]))))
     error, plain = root(found["judged"][judged]), root(np.array(constant))
@@ -627,12 +636,12 @@ def look_scores(
     agree = ((found["appraised"] > 0) == (data.atoms.numpy() > 0.5))[said]
     implied = np.sqrt(np.mean(np.square(found["implied"][listed] - data.vad.numpy()[listed]))) if listed.any() else None
     tokens = sum(int(mask.sum()) for mask in data.sft)
-    numbers = {"macro_f1": f1_score(gold, chosen, average="macro", zero_division=0), "macro_recall": recall_score(gold, chosen, average="macro", zero_division=0),
-               "vad_score": 1 - error, "vad_skill": 1 - error / plain, "nll_per_token": found["sft"].sum() / tokens,
+    macro_f1, macro_recall = macro_scores(gold, chosen)
+    numbers = {"macro_f1": macro_f1, "macro_recall": macro_recall, "vad_score": 1 - error, "vad_skill": 1 - error / plain, "nll_per_token": found["sft"].sum() / tokens,
                "implied_vad_rmse": implied, "appraisal_agreement": agree.mean() if agree.size else None}
     return {name: None if value is None else round(float(value), 6) for name, value in numbers.items()}
 
-# %% ../nbs/22_loom.ipynb #acbba0e1
+# %% ../nbs/22_loom.ipynb #72dbcf70
 def written_scores(
     model,               # a PEFT model
     tokenizer,           # its tokenizer
@@ -642,14 +651,12 @@ def written_scores(
     max_length: int = 256,  # tokens of a prompt
 ) -> dict:               # parse_ok and written_macro_f1
     "Generated answers against Ekman's labels."
-    from sklearn.metrics import f1_score
     written, _ = decode(model.eval(), tokenizer, prompt_ids(tokenizer, rows["text"], EKMAN, max_length), limit)
     read = [parse(tokenizer.decode(ids, skip_special_tokens=True), EKMAN) for ids in written]
     said = [found.answer.labels if found.answer else [] for found in read]
     gold = [to_ekman(row.corpus, row.labels) for row in rows.itertuples()]
     matrix = lambda lists: np.array([[name in each for name in EKMAN] for each in lists])
-    return {"parse_ok": round(float(np.mean([found.code == "ok" for found in read])), 6),
-            "written_macro_f1": round(float(f1_score(matrix(gold), matrix(said), average="macro", zero_division=0)), 6)}
+    return {"parse_ok": round(float(np.mean([found.code == "ok" for found in read])), 6), "written_macro_f1": round(macro_scores(matrix(gold), matrix(said))[0], 6)}
 
 # %% ../nbs/22_loom.ipynb #bf85b040
 SETTINGS = {
