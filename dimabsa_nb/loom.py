@@ -516,7 +516,7 @@ def gather_rows(
     if ekman: rows["labels"] = [to_ekman(row.corpus, row.labels) for row in rows.itertuples()]
     return rows
 
-# %% ../nbs/22_loom.ipynb #ce1365c7
+# %% ../nbs/22_loom.ipynb #8401dc61
 def train_loom(
     model,                         # the PEFT model of `coarse.add_lora`, or a `Loom` whose heads are wanted afterwards
     tokenizer,                     # its tokenizer
@@ -545,9 +545,8 @@ def train_loom(
     settle_heads(loom, data, token_budget)
     switch_heads(loom, weights)
     backward = lambda epoch, batch: loom_backward(loom, data, mixture.batches[epoch * batches + batch], features, intercepts, weights, token_budget)
-    history = fit(loom, backward, epochs, batches, folder, learning_rate, warmup=0.1, seed=seed, every=every, description="loom",
-                  data=fingerprint({"vad": data.vad, "labels": data.labels, "features": features}, data.prompts, data.answers, mixture.batches, weights, token_budget))
-    return history | summary(rows, mixture, data)
+    known = fingerprint({"vad": data.vad, "labels": data.labels, "features": features}, data.prompts, data.answers, mixture.batches, weights, token_budget)
+    return fit(loom, backward, epochs, batches, folder, learning_rate, warmup=0.1, seed=seed, every=every, description="loom", data=known) | summary(rows, mixture, data)
 
 # %% ../nbs/22_loom.ipynb #8f049dee
 def weave(
