@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['PENALTIES', 'SETTINGS_FILE', 'WEIGHTS_FILE', 'SETTINGS', 'row_guidance', 'encoder_ids', 'RegressionEncoder',
-           'mean_pool', 'freeze', 'load_backbone', 'new_encoder', 'length_batches', 'precision', 'encoder_backward',
-           'in_pieces', 'predict_values', 'root_mean_square', 'start_at_mean', 'pooled_states',
-           'standardise_projection', 'ridge_heads', 'start_at_probe', 'language_weights', 'train_encoder',
-           'save_pretrained', 'load_trained', 'from_pretrained', 'System', 'guide', 'predict']
+           'mean_pool', 'FrozenStates', 'pooled', 'freeze', 'load_backbone', 'new_encoder', 'length_batches',
+           'precision', 'encoder_backward', 'in_pieces', 'predict_values', 'root_mean_square', 'start_at_mean',
+           'pooled_states', 'standardise_projection', 'ridge_heads', 'start_at_probe', 'language_weights',
+           'train_encoder', 'save_pretrained', 'load_trained', 'from_pretrained', 'System', 'guide', 'predict']
 
-# %% ../nbs/08_encoder.ipynb #11f0c11b
+# %% ../nbs/08_encoder.ipynb #b519f6b8
 import contextlib
 import tempfile
 from pathlib import Path
@@ -23,7 +23,7 @@ from .coarse import (draw_epoch, extract_merged, fingerprint, fit, lasting_name,
 from .corpus import UserError
 from .guidance import guidance_tokens, release_test_tokens, true_bin_tokens
 from .losses import encoder_loss
-from .packed import sequence_states, use_packed_attention
+from .packed import lower_states, sequence_states, use_packed_attention
 from .prompts import VARIANTS, choice, encoder_input
 from .weights import choose_device, choose_dtype, resolve
 
@@ -60,7 +60,7 @@ def encoder_ids(
              for row, valence, arousal in zip(rows.itertuples(), *tokens)]
     return tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
 
-# %% ../nbs/08_encoder.ipynb #f383735c
+# %% ../nbs/08_encoder.ipynb #2671eb70
 class RegressionEncoder(torch.nn.Module):
     "An XLM-R- or BERT-family backbone with the heads of section 3.2."
     def __init__(self,
@@ -71,7 +71,7 @@ class RegressionEncoder(torch.nn.Module):
     ):
         super().__init__()
         size, count = backbone.config.hidden_size, len(dimensions)
-        self.backbone, self.dimensions = use_packed_attention(backbone), tuple(dimensions)
+        self.backbone, self.dimensions, self.frozen_states = use_packed_attention(backbone), tuple(dimensions), None
         self.pooled_dropout = torch.nn.Dropout(pooled_dropout)
         self.projection = torch.nn.Sequential(torch.nn.Linear(size, size), torch.nn.GELU(), torch.nn.Dropout(dropout))
         self.regression, self.bins = torch.nn.Linear(size, count), torch.nn.Linear(size, 3 * count)
@@ -80,7 +80,7 @@ class RegressionEncoder(torch.nn.Module):
         sequences: list[list[int]],  # token ids of each input
     ) -> tuple:                      # (n, dimensions) values between 1 and 9, (n, dimensions, 3) bin logits
         "y = 1 + 8 * sigmoid(z), and the auxiliary bins."
-        projected = self.projection(self.pooled_dropout(mean_pool(*sequence_states(self.backbone, sequences))))
+        projected = self.projection(self.pooled_dropout(pooled(self, sequences)))
         return 1 + 8 * torch.sigmoid(self.regression(projected).float()), self.bins(projected).float().unflatten(1, (-1, 3))
 
 # %% ../nbs/08_encoder.ipynb #ddd319f6
@@ -93,7 +93,39 @@ def mean_pool(
     summed = states.new_zeros(len(lengths), states.shape[1]).index_add(0, owner, states)
     return summed / lengths.unsqueeze(1).to(states.dtype)
 
-# %% ../nbs/08_encoder.ipynb #003382eb
+# %% ../nbs/08_encoder.ipynb #1d1a5124
+class FrozenStates:
+    "States of sequences after the frozen layers, kept up to a limit."
+    def __init__(self,
+        layers: int,              # how many of the lowest layers are frozen
+        limit: int = 2 * 2**30,   # bytes to keep at most
+    ):
+        self.layers, self.left, self.kept = layers, limit, {}
+
+    def __call__(self,
+        backbone: torch.nn.Module,   # whose layers they are
+        sequences: list[list[int]],  # token ids of each sequence
+    ) -> list:                       # (tokens, hidden size) of each
+        "Look states up, or compute and keep them."
+        return [self.one(backbone, tuple(sequence)) for sequence in sequences]
+
+    def one(self, backbone, sequence):
+        if sequence in self.kept: return self.kept[sequence]
+        states = lower_states(backbone, list(sequence), self.layers)
+        self.left -= states.nbytes
+        if self.left > 0: self.kept[sequence] = states
+        return states
+
+# %% ../nbs/08_encoder.ipynb #1e5bccfc
+def pooled(
+    model: RegressionEncoder,    # as `new_encoder` makes it
+    sequences: list[list[int]],  # token ids of each input
+) -> torch.Tensor:               # (n, hidden size)
+    "The mean-pooled states of inputs."
+    if model.frozen_states is None: return mean_pool(*sequence_states(model.backbone, sequences))
+    return mean_pool(*sequence_states(model.backbone, sequences, model.frozen_states(model.backbone, sequences), model.frozen_states.layers))
+
+# %% ../nbs/08_encoder.ipynb #78aba32f
 def freeze(
     model: RegressionEncoder,  # changed in place
     embeddings: bool,  # whether the embedding stays as it was
@@ -102,6 +134,8 @@ def freeze(
     "Take parts of the backbone out of training."
     frozen = [model.backbone.embeddings] if embeddings else []
     for part in frozen + list(model.backbone.encoder.layer[:layers]): part.requires_grad_(False)
+    still = embeddings and layers and not model.backbone.config.hidden_dropout_prob and not model.backbone.config.attention_probs_dropout_prob
+    model.frozen_states = FrozenStates(layers) if still and next(model.parameters()).device.type == "cpu" else None
 
 # %% ../nbs/08_encoder.ipynb #275eb45b
 def load_backbone(
@@ -220,7 +254,7 @@ def start_at_mean(
     model.regression.weight.data.mul_(0.1)
     model.regression.bias.data.copy_(torch.logit((means - 1) / 8))
 
-# %% ../nbs/08_encoder.ipynb #4a7bdf46
+# %% ../nbs/08_encoder.ipynb #ef6ff294
 def pooled_states(
     model: RegressionEncoder,    # as `new_encoder` makes it
     sequences: list[list[int]],  # token ids of each input
@@ -228,8 +262,7 @@ def pooled_states(
     dtype: torch.dtype = torch.float32,  # of the forward pass
 ) -> torch.Tensor:               # (n, hidden size) float32
     "Mean-pooled states of the backbone, in the order of the inputs."
-    pool = lambda piece: mean_pool(*sequence_states(model.backbone, piece))
-    return torch.from_numpy(in_pieces(model, sequences, pool, model.backbone.config.hidden_size, token_budget, dtype, "pooling"))
+    return torch.from_numpy(in_pieces(model, sequences, lambda piece: pooled(model, piece), model.backbone.config.hidden_size, token_budget, dtype, "pooling"))
 
 # %% ../nbs/08_encoder.ipynb #bd0cdce5
 def standardise_projection(
@@ -290,7 +323,7 @@ def language_weights(
     counts = rows["language"].map(rows["language"].value_counts()).to_numpy()
     return 1 / counts / rows["language"].nunique()
 
-# %% ../nbs/08_encoder.ipynb #8cdaab6c
+# %% ../nbs/08_encoder.ipynb #3183c250
 def train_encoder(
     model: RegressionEncoder,    # as `new_encoder` makes it
     sequences: list[list[int]],        # inputs of the training rows
@@ -317,8 +350,10 @@ def train_encoder(
         drawn = order[epoch][batch]
         return encoder_backward(model, [sequences[k] for k in drawn], targets[drawn], token_budget, dtype)
     evaluate = lambda: root_mean_square(predict_values(model, internal[0], dtype=dtype) - wanted)
-    return fit(model, backward, epochs, len(order[0]), folder, learning_rate, weight_decay, warmup, decay, evaluate, seed, every, "encoder",
-               fingerprint({"targets": targets}, sequences, internal[0], wanted, batch_size, token_budget, str(dtype)))
+    history = fit(model, backward, epochs, len(order[0]), folder, learning_rate, weight_decay, warmup, decay, evaluate, seed, every, "encoder",
+                  fingerprint({"targets": targets}, sequences, internal[0], wanted, batch_size, token_budget, str(dtype)))
+    model.frozen_states = None
+    return history
 
 # %% ../nbs/08_encoder.ipynb #7b7cc3b3
 SETTINGS_FILE, WEIGHTS_FILE = "encoder.json", "model.safetensors"
@@ -352,7 +387,7 @@ def load_trained(
     if odd: raise UserError(f"{path}: its tensor {odd[0]} and its settings do not belong together; train again, or copy the folder again")
     for name, value in wanted.items(): value.data.copy_(tensors[name])
 
-# %% ../nbs/08_encoder.ipynb #ba62765f
+# %% ../nbs/08_encoder.ipynb #c244ec23
 def from_pretrained(
     folder: Path | str,  # of a trained encoder
 ) -> tuple:              # the model, its tokenizer, its settings
@@ -361,6 +396,7 @@ def from_pretrained(
     settings = read_settings(Path(folder) / SETTINGS_FILE, SETTINGS, "33_encoder")
     model, _ = new_encoder(settings["base"], settings["variant"], settings["dropout"], None, settings["frozen_embeddings"], settings["frozen_layers"])
     load_trained(model, Path(folder) / WEIGHTS_FILE)
+    model.frozen_states = None
     return model.eval(), AutoTokenizer.from_pretrained(folder), settings
 
 # %% ../nbs/08_encoder.ipynb #26b0609e

@@ -7,7 +7,7 @@ __all__ = ['SHORT_LAST_LAYER', 'ATTENTION_NAME', 'PrefixTree', 'common_prefix', 
            'additive', 'pad_tree', 'tree_blocks', 'sequence_blocks', 'gather_blocks', 'packed_attention', 'flex_kernel',
            'flex_blocks', 'flex_masks', 'kernel_choice', 'flex_gap', 'last_layer', 'use_packed_attention',
            'layer_windows', 'to_device', 'packed_blocks', 'trailing_states', 'answer_states', 'answer_states_reference',
-           'answer_states_padded', 'token_batches', 'sharing', 'sequence_states']
+           'answer_states_padded', 'token_batches', 'sharing', 'sequence_states', 'embedded', 'lower_states']
 
 # %% ../nbs/06_packed.ipynb #6667a874
 import functools
@@ -379,17 +379,43 @@ def sharing(
     computed = sum(len(prefix_tree([prompts[k] for k in batch]).input_ids) for batch in token_batches(prompts, budget))
     return sum(map(len, prompts)) / computed
 
-# %% ../nbs/06_packed.ipynb #cf5c1852
+# %% ../nbs/06_packed.ipynb #2ba48b2e
 def sequence_states(
     encoder: torch.nn.Module,     # a BERT- or XLM-R-family encoder, switched by `use_packed_attention`
     sequences: list[list[int]],   # token ids of each sequence
+    begun: list | None = None,    # each sequence's states after the lowest layers, from `lower_states`; None begins with the embedding
+    layers: int = 0,              # how many layers those are
 ) -> tuple[torch.Tensor, torch.Tensor]:  # (tokens, hidden size) states laid end to end, (tokens,) the sequence each belongs to
     "Last hidden states of sequences laid end to end; no padding token is computed outside attention."
     weight = encoder.get_input_embeddings().weight
     lengths = [len(sequence) for sequence in sequences]
-    offset = encoder.config.pad_token_id + 1 if "roberta" in encoder.config.model_type else 0
-    ids = torch.tensor([token for sequence in sequences for token in sequence], device=weight.device)
-    positions = torch.cat([torch.arange(length) for length in lengths]).to(weight.device) + offset
     blocks = to_device(sequence_blocks(lengths, weight.dtype), weight.device)
-    states = encoder(input_ids=ids[None], position_ids=positions[None], packed=blocks).last_hidden_state[0]
-    return states, torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(weight.device)
+    states = embedded(encoder, sequences) if begun is None else torch.cat(begun).unsqueeze(0)
+    for layer in encoder.encoder.layer[layers:]: states = layer(states, None, packed=blocks)
+    return states[0], torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(weight.device)
+
+# %% ../nbs/06_packed.ipynb #7b5993bc
+def embedded(
+    encoder: torch.nn.Module,     # a BERT- or XLM-R-family encoder
+    sequences: list[list[int]],   # token ids of each sequence
+) -> torch.Tensor:                # (1, tokens, hidden size)
+    "The embeddings of sequences laid end to end."
+    device = encoder.get_input_embeddings().weight.device
+    offset = encoder.config.pad_token_id + 1 if "roberta" in encoder.config.model_type else 0
+    ids = torch.tensor([token for sequence in sequences for token in sequence], device=device)
+    positions = torch.cat([torch.arange(len(sequence)) for sequence in sequences]).to(device) + offset
+    return encoder.embeddings(input_ids=ids[None], position_ids=positions[None], token_type_ids=torch.zeros_like(ids[None]))
+
+# %% ../nbs/06_packed.ipynb #8b64993f
+def lower_states(
+    encoder: torch.nn.Module,  # a BERT- or XLM-R-family encoder, switched by `use_packed_attention`
+    sequence: list[int],       # token ids
+    layers: int,               # how many of the lowest layers
+) -> torch.Tensor:             # (tokens, hidden size), without a gradient
+    "One sequence's states after the lowest layers."
+    weight = encoder.get_input_embeddings().weight
+    blocks = to_device(sequence_blocks([len(sequence)], weight.dtype), weight.device)
+    with torch.inference_mode(False), torch.no_grad():
+        states = embedded(encoder, [sequence])
+        for layer in encoder.encoder.layer[:layers]: states = layer(states, None, packed=blocks)
+    return states[0]
