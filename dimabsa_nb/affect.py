@@ -15,8 +15,8 @@ __all__ = ['logger', 'CORPORA', 'VAD', 'AFFECT_COLUMNS', 'LICENCES', 'GOEMOTIONS
            'write_dailydialog', 'csv_text', 'write_empatheticdialogues', 'write_emobank', 'write_glasgow',
            'synthetic_affect', 'corpus_table']
 
-# %% ../nbs/21_affect.ipynb #9c6c1149
-import csv, hashlib, io, logging, os, random, re, tarfile, zipfile
+# %% ../nbs/21_affect.ipynb #7ef939eb
+import csv, hashlib, io, logging, os, random, re, tarfile, zipfile, zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,22 +115,23 @@ def label_names(
         if entry.strip() not in known: broken(path, line, f"label id {entry!r}", f"write ids from {first} to {first + len(names) - 1}, with commas between")
     return [known[entry.strip()] for entry in ids.split(",")]
 
-# %% ../nbs/21_affect.ipynb #9aa23872
+# %% ../nbs/21_affect.ipynb #d1d198bf
 def read_table(
     path: Path,      # a CSV file with a header
     columns: tuple,  # the columns it must have
 ) -> list:           # (line number, row as a dict) of every row
     "Read a CSV file; every row must have every column."
-    text = read_text(path)
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    missing = [column for column in columns if column not in (reader.fieldnames or [])]
-    if missing: broken(path, 1, f"no column {missing[0]!r}", f"write a header with {', '.join(columns)}")
-    rows = []
+    reader, rows = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True), []
+    begins = 1
     try:
+        missing = [column for column in columns if column not in (reader.fieldnames or [])]
+        if missing: broken(path, 1, f"no column {missing[0]!r}", f"write a header with {', '.join(columns)}")
+        begins = 2
         for row in reader:
             if None in row or None in row.values(): broken(path, reader.line_num, "not as many fields as the header has", "close the quotes, or add what is missing")
             rows.append((reader.line_num, row))
-    except csv.Error as error: broken(path, rows[-1][0] + 1 if rows else 2, f"not CSV ({error})", "close the quotes")
+            begins = reader.line_num + 1
+    except csv.Error as error: broken(path, begins, f"not CSV ({error})", "close the quotes")
     if not rows: broken(path, 1, "no rows", "get the file again")
     return rows
 
@@ -158,7 +159,7 @@ def read_goemotions(
                              labels=label_names(fields[1], GOEMOTIONS, path, line)))
     return rows
 
-# %% ../nbs/21_affect.ipynb #8d9ed0e8
+# %% ../nbs/21_affect.ipynb #299ab00c
 def zip_lines(
     path: Path,  # the zip file
     name: str,   # the file in it
@@ -168,7 +169,7 @@ def zip_lines(
     try:
         with zipfile.ZipFile(path) as archive: content = archive.read(name).decode("utf-8")
     except KeyError: raise CorpusError(f"{path}: holds no {name}; get the file again") from None
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error: raise CorpusError(f"{path}: not a zip file of UTF-8 texts ({error}); get it again") from None
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error: raise CorpusError(f"{path}: not a zip file of UTF-8 texts ({error}); get it again") from None
     return text_lines(content, Path(f"{path}/{name}"))
 
 # %% ../nbs/21_affect.ipynb #c72ee868
@@ -265,7 +266,7 @@ def official_rows(
         rows[fields[0]] = dict(id=fields[0], split=split, text=fields[3].replace("_comma_", ",").strip(), labels=[fields[2]], file=path.name, line=line)
     return list(rows.values())
 
-# %% ../nbs/21_affect.ipynb #dcd4f81c
+# %% ../nbs/21_affect.ipynb #f869b918
 def official_texts(
     folder: Path,  # with the official archive, or the files taken out of it
 ) -> dict:         # split -> (content, path), empty where the official training file is not there
@@ -277,7 +278,7 @@ def official_texts(
     try:
         with tarfile.open(archive) as files:
             return {split: (files.extractfile(f"empatheticdialogues/{name}").read().decode("utf-8"), archive/name) for split, name in names.items()}
-    except (tarfile.TarError, KeyError, OSError, EOFError, ValueError) as error:
+    except (tarfile.TarError, zlib.error, KeyError, AttributeError, OSError, EOFError, ValueError) as error:
         raise CorpusError(f"{archive}: not the official archive ({error}); get it again") from None
 
 # %% ../nbs/21_affect.ipynb #50899c77
@@ -437,13 +438,14 @@ class Lexicon:
         found = self.hits(text)
         return tuple(np.mean([self.words[word] for word in found], axis=0).tolist()) if len(found) >= least else None
 
-# %% ../nbs/21_affect.ipynb #5576711c
+# %% ../nbs/21_affect.ipynb #d37fa3ba
 def read_glasgow(
     folder: str | Path | None = None,  # that holds glasgow/; else DIMABSA_AFFECT, the cache, a download
 ) -> Lexicon:                          # of 4,682 words
     "The Glasgow Norms (Scott et al. 2019), (x-1)/8."
     path = affect_folder("glasgow", folder)/"glasgow_norms.csv"
-    lines = list(csv.reader(text_lines(read_text(path), path)))
+    try: lines = list(csv.reader(text_lines(read_text(path), path)))
+    except csv.Error as error: broken(path, 1, f"not CSV ({error})", "get the file again")
     published = lines[0][:5] == ["Words", "Length", "AROU", "", ""]
     header = ["Word", "Length", "Arousal", "", "", "Valence", "", "", "Dominance"] if published else lines[0]
     missing = [name for name in ("Word", "Valence", "Arousal", "Dominance") if name not in header]

@@ -1,12 +1,13 @@
 "The real emotion corpora, where they are at hand, and what happens where they are not."
 import logging
 import os
+import random
 
 import numpy as np
 import pytest
 
 from dimabsa_nb import affect
-from dimabsa_nb.corpus import DataUnavailable, sha256
+from dimabsa_nb.corpus import CorpusError, DataUnavailable, UserError, sha256
 
 FOLDER = os.environ.get("DIMABSA_AFFECT")
 real = pytest.mark.skipif(not FOLDER, reason="DIMABSA_AFFECT is not set: the emotion corpora are not at hand")
@@ -77,3 +78,43 @@ def test_without_data_or_network(tmp_path, monkeypatch):
     for name in affect.CORPORA:
         with pytest.raises(DataUnavailable, match=f"set DIMABSA_AFFECT to the folder that holds {name}/") as caught: affect.load_corpus(name)
         assert "\n" not in str(caught.value) and "DIMABSA_DATA" not in str(caught.value)
+
+
+# ---- broken files: one line that names the file, or a corpus; never anything else
+
+BROKEN = {"goemotions": ["goemotions/dev.tsv"], "dailydialog": ["dailydialog/test.zip"], "emobank": ["emobank/emobank.csv"], "glasgow": ["glasgow/glasgow_norms.csv"],
+          "empatheticdialogues": ["empatheticdialogues/valid.csv", "empatheticdialogues/test.csv", "empatheticdialogues/labels/test.csv"]}
+
+
+def breakages(data, chance):
+    "Ways in which a file goes wrong."
+    at, end = sorted((chance.randrange(len(data)), chance.randrange(len(data))))
+    odd = chance.choice([b"\x00", b"\xff", b'"', b"\n", b"\r", b",", b"\t", b"\t\t", b"9999", b"nan", b"-1", b"\xe2\x80\xa8", b"x" * 200_000])
+    lines = data.split(b"\n")
+    lines.insert(chance.randrange(len(lines)), chance.choice(lines))
+    return [data[:at], data[end:], data[:at] + data[end:], data[:at] + odd + data[at:], data[:at] + odd + data[at + 1:], b"\n".join(lines), b"", b"\n", odd]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files(name, tmp_path):
+    chance, refused = random.Random(name), 0
+    affect.synthetic_affect(tmp_path, size=12)
+    load = affect.read_glasgow if name == "glasgow" else lambda folder: affect.load_corpus(name, folder)
+    for file in BROKEN[name]:
+        whole = (tmp_path/file).read_bytes()
+        for data in [broken for _ in range(40) for broken in breakages(whole, chance)]:
+            (tmp_path/file).write_bytes(data)
+            try: load(tmp_path)
+            except UserError as error:
+                refused += 1
+                assert "\n" not in str(error) and (tmp_path.name in str(error) or name in str(error)), error
+        (tmp_path/file).write_bytes(whole)
+    load(tmp_path)
+    assert refused > 50
+
+
+def test_a_broken_archive_is_refused(tmp_path):
+    affect.synthetic_affect(tmp_path, size=12)
+    for data in (b"", b"not an archive", b"\x1f\x8b" + b"\x00" * 40):
+        (tmp_path/"empatheticdialogues"/affect.OFFICIAL_ARCHIVE).write_bytes(data)
+        with pytest.raises(CorpusError, match="not the official archive"): affect.load_corpus("empatheticdialogues", tmp_path)
