@@ -83,7 +83,7 @@ def quieten_transformers() -> None:
     logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # PEFT asks by the old name
 
-# %% ../nbs/07_coarse.ipynb #e902dbbc
+# %% ../nbs/07_coarse.ipynb #6128ce84
 def load_base(
     name: str,                       # a model name `weights.resolve` knows
     dtype: torch.dtype = torch.float32,  # of the weights
@@ -99,6 +99,8 @@ def load_base(
     library = "sdpa" if attention == "packed" else attention
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=library).to(device)
     add_answer_token(model, tokenizer)
+    if torch.device(device).type == "cpu":
+        for parameter in model.parameters(): parameter.data = parameter.data.clone()  # lets go of the mapped file, whose pages all count as memory once read
     return (use_packed_attention(model) if attention == "packed" else model), tokenizer
 
 # %% ../nbs/07_coarse.ipynb #5a715822
