@@ -499,7 +499,7 @@ def loom_backward(
         total += loss.item()
     return total
 
-# %% ../nbs/22_loom.ipynb #01ab8c19
+# %% ../nbs/22_loom.ipynb #ac449b0b
 def gather_rows(
     rows: pd.DataFrame,  # training rows with native labels
     lexicon,             # for Valence Flip
@@ -510,6 +510,8 @@ def gather_rows(
     "Training rows, flipped twins and pools."
     bad = rows[~rows["usable"] | (rows["labels"].map(len) == 0)]
     if len(bad): raise UserError(f"row {bad['id'].iloc[0]!r} has no label to learn; train on usable rows with labels")
+    foreign = set(rows["corpus"]) - {"goemotions"}
+    if foreign and not ekman: raise UserError(f"{min(foreign)} has labels of its own; train on GoEmotions alone, or on Ekman's labels (ekman=True)")
     twins = valence_flip(rows[rows["corpus"] == "goemotions"], lexicon, flip, seed) if flip else rows[:0]
     rows = pd.concat([rows, twins], ignore_index=True)
     rows["pool"] = [pool_of(row, ekman) for row in rows.itertuples()]
