@@ -233,7 +233,7 @@ def facts(
     most = lambda column: gold[column].explode().dropna().value_counts(sort=False).sort_index().sort_values(ascending=False, kind="stable").index[:1].tolist()
     return {"constant": [round(float(gold[f"gold_{axis}"].mean()), 6) for axis in AXES], "majority": most("gold_labels"), "majority_ekman": most("gold_ekman")}
 
-# %% ../nbs/23_screening.ipynb #fcc7405a
+# %% ../nbs/23_screening.ipynb #6dca1b69
 def baselines(
     rows:pd.DataFrame, # the rows that are asked
     corpus:str, # whose they are
@@ -242,7 +242,7 @@ def baselines(
 )->dict: # name -> answers as `answer_rows` gives them
     "Answer without a model: the majority label, with the constant VAD or the lexicon's mean."
     constant, gold = tuple(known["constant"]), gold_of(rows, corpus)
-    said = {"majority label, constant VAD": [constant] * len(rows), "majority label, lexicon VAD": [lexicon.vad(text) or constant for text in rows["text"]]}
+    said = {"majority label + constant VAD": [constant] * len(rows), "majority label + lexicon VAD": [lexicon.vad(text) or constant for text in rows["text"]]}
     plain = {"code": "ok", "lenient_code": "ok"}
     answers = lambda vad: {**plain, "labels": [known["majority"]] * len(rows), "ekman": [known["majority_ekman"]] * len(rows), **dict(zip(AXES, np.array(vad).T))}
     return {name: gold.assign(**answers(vad)) for name, vad in said.items()}
@@ -386,14 +386,13 @@ def macro(
     if not there.any(): return np.nan, np.nan
     return float((2 * hits[there] / (true + named)[there]).mean()), float((hits[there] / true[there]).mean())
 
-# %% ../nbs/23_screening.ipynb #17c3c3d5
+# %% ../nbs/23_screening.ipynb #b90ef5b3
 def correlations(
     gold:np.ndarray, # (n,)
     said:np.ndarray # (n,)
 )->tuple: # (Pearson, concordance); NaN where one of them does not vary
     "Pearson's and Lin's concordance correlation."
-    spread = gold.std() * said.std()
-    if len(gold) < 2 or spread < 1e-12: return np.nan, np.nan
+    if len(gold) < 2 or (spread := gold.std() * said.std()) < 1e-12: return np.nan, np.nan
     together = ((gold - gold.mean()) * (said - said.mean())).mean()
     return float(together / spread), float(2 * together / (gold.var() + said.var() + (gold.mean() - said.mean())**2))
 
@@ -615,13 +614,13 @@ def read_candidates(
     if not found: raise UserError("no candidate was screened; name one: dimabsa run PROFILE --only 34_screen, or dimabsa screen MODEL")
     return found
 
-# %% ../nbs/23_screening.ipynb #b4eaf460
+# %% ../nbs/23_screening.ipynb #87567156
 def systems(
     candidates:list, # see `read_candidates`
     phase:str="trained" # a key of `PHASES`
 )->tuple: # two dicts, candidates and baselines: system -> corpus -> answers with gold, to the same texts
     "Everything that is scored after a phase, by name."
-    found = {f"{each['metrics']['candidate']}, {PHASES[phase]}": each["answers"][phase] for each in candidates if each["answers"][phase]}
+    found = {f"{each['metrics']['candidate']} {PHASES[phase]}": each["answers"][phase] for each in candidates if each["answers"][phase]}
     asked = {corpus: set().union(*(answers[corpus]["id"] for answers in found.values() if corpus in answers)) for corpus in TASKS}
     plain = {}
     for path in sorted(candidates[0]["folder"].glob("baseline-*.jsonl")):
@@ -831,7 +830,7 @@ def cost_table(
                 "training seconds": spent(lambda name: name == "training") if phase == "trained" else 0.0, "peak memory MB": metrics.get("peak_memory_mb", np.nan)})
     return pd.DataFrame(lines)
 
-# %% ../nbs/23_screening.ipynb #13f50269
+# %% ../nbs/23_screening.ipynb #414e17a9
 def digits_table(
     candidates:list, # see `read_candidates`
     ranked:pd.DataFrame # see `ranked_table`
@@ -841,7 +840,7 @@ def digits_table(
     for each in candidates:
         for phase, by in ((phase, each["metrics"]["coarse"].get(phase, {})) for phase in PHASES):
             if len(by) < len(DIGITS): continue
-            line = {"system": (name := f"{each['metrics']['candidate']}, {PHASES[phase]}"), "rows": by["valence"]["rows"]}
+            line = {"system": (name := f"{each['metrics']['candidate']} {PHASES[phase]}"), "rows": by["valence"]["rows"]}
             for dimension, quality in ((dimension, by[dimension]) for dimension in DIGITS):
                 line |= {f"{dimension} RMSE": quality["rmse"], f"{dimension} PCC": quality["pcc"], f"{dimension} digit right": quality["accuracy"]}
             lines.append(line | {"mean RMSE": np.mean([quality["rmse"] for quality in by.values()]), "EmoLoom rank": ranks.get(name, pd.NA)})
