@@ -8,12 +8,12 @@ __all__ = ['WAYS', 'MEASUREMENTS', 'TARGETS', 'SPEED_MARKS', 'matmul_peak', 'mac
            'digit_head_logits', 'extraction_contenders', 'gemma_gguf', 'llama_contender', 'llama_missing', 'plain_lora',
            'plain_backward', 'training_contenders', 'rows_cost', 'straight_line', 'with_aspects', 'stock_forward',
            'prediction_contenders', 'step_with', 'stock_training', 'operators', 'differences', 'plain_probabilities',
-           'Settings', 'Inputs', 'drawn_prompts', 'packed_limit', 'measure_extraction', 'race_pairs', 'exactness',
-           'race_budgets', 'measure_training', 'measure_rows', 'measure_aspects', 'guided', 'measure_encoder',
-           'encoder_ways', 'encoder_lines', 'accuracy_parts', 'measure_accuracy', 'accuracy_of', 'train_one', 'verdict',
-           'speed_table', 'ratios_figure', 'cost_figure', 'read_measurements', 'splice_speed']
+           'Settings', 'Inputs', 'drawn_prompts', 'packed_limit', 'measure_extraction', 'race_adapter', 'race_pairs',
+           'exactness', 'race_budgets', 'measure_training', 'measure_rows', 'measure_aspects', 'guided',
+           'measure_encoder', 'encoder_ways', 'encoder_lines', 'accuracy_parts', 'measure_accuracy', 'accuracy_of',
+           'train_one', 'verdict', 'speed_table', 'ratios_figure', 'cost_figure', 'read_measurements', 'splice_speed']
 
-# %% ../nbs/13_bench.ipynb #1670ded9
+# %% ../nbs/13_bench.ipynb #ed5f450b
 import json
 import os
 import platform
@@ -30,7 +30,7 @@ import torch
 from .coarse import (add_lora, batch_probabilities, coarse_backward, digit_ids, draw_epoch, extract, fast_lora, fit, learning_rate_at, load_base,
                                progress, sampling_weights, tokenise, use_fast_lora)
 from .corpus import UserError, balanced_subset, cache_folder, read_jsonl, write_atomic
-from .encoder import (encoder_backward, encoder_ids, language_weights, new_encoder, pooled_states, predict_values, root_mean_square, row_guidance,
+from .encoder import (encoder_backward, encoder_ids, language_weights, length_batches, new_encoder, pooled_states, predict_values, root_mean_square, row_guidance,
                                 start_at_probe)
 from .losses import coarse_loss, encoder_loss
 from .packed import answer_states_padded, common_prefix, pad_ragged, prefix_tree, sharing, token_batches, use_packed_attention
@@ -336,14 +336,14 @@ def stock_forward(
     projected = model.projection(model.pooled_dropout(pooled))
     return 1 + 8 * torch.sigmoid(model.regression(projected)), model.bins(projected).unflatten(1, (-1, 3))
 
-# %% ../nbs/13_bench.ipynb #a4ec5779
+# %% ../nbs/13_bench.ipynb #ff091d8a
 def prediction_contenders(
     model,                       # a `RegressionEncoder`
     sequences: list[list[int]],  # token ids of each input
     token_budget: int,           # tokens of a pass without padding
     batch_size: int,             # inputs of a padded batch
 ) -> dict:                       # name -> function of the round's number
-    "Prediction without padding, and the stock way over padded random batches."
+    "Prediction without padding, the stock way over padded random batches, and padded buckets of like length."
     def ours(turn):
         use_packed_attention(model.backbone)
         predict_values(model, sequences, token_budget)
@@ -352,7 +352,11 @@ def prediction_contenders(
         order = np.random.default_rng(turn).permutation(len(sequences))
         with torch.inference_mode():
             for start in range(0, len(order), batch_size): stock_forward(model, [sequences[k] for k in order[start:start + batch_size]])
-    return {"ours": ours, "stock": stock}
+    def buckets(turn):
+        model.eval().backbone.set_attn_implementation("sdpa")
+        with torch.inference_mode():
+            for piece in length_batches(sequences, token_budget): stock_forward(model, [sequences[k] for k in piece])
+    return {"ours": ours, "stock": stock, "buckets": buckets}
 
 # %% ../nbs/13_bench.ipynb #d99ec0b1
 def step_with(
@@ -483,7 +487,7 @@ def packed_limit(
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     return sum(map(len, batches)) * peak / decoder_operations(causal.base_model, batches, len(digits), **training)
 
-# %% ../nbs/13_bench.ipynb #3c52c98f
+# %% ../nbs/13_bench.ipynb #fa9c6ff3
 def measure_extraction(
     settings: Settings,  # of the stage
     inputs: Inputs,      # of the stage
@@ -497,9 +501,29 @@ def measure_extraction(
     batches = [[prompts[k] for k in batch] for batch in token_batches(prompts, settings.token_budget)]
     limit = packed_limit(model, batches, digits, max(peak, matmul_peak()))
     lines = [benchmark(f"extraction against {WAYS[way]}", turns, "ours", way, len(prompts), limit=limit) for way in contenders if way != "ours"]
+    lines.append(benchmark("extraction with a merged adapter against one beside the weights", race_adapter(model, prompts, digits, settings), "merged", "beside", len(prompts), limit=limit))
+    model, _ = load_base(settings.model)
     tables = {"extraction_pairs": race_pairs(model, rows, prompts, digits, settings), "exactness": exactness(model, prompts, digits, settings),
-              "budgets": race_budgets(model, prompts, digits, settings), "operators_extraction": operators(lambda: contenders["ours"](0))}
+              "budgets": race_budgets(model, prompts, digits, settings),
+              "operators_extraction": operators(lambda: [batch_probabilities(model, batch, digits) for batch in batches])}
     return lines, tables
+
+# %% ../nbs/13_bench.ipynb #a7918f34
+def race_adapter(
+    model,               # the causal language model; an adapter is left in it
+    prompts: list,       # token ids
+    digits: list,        # the digits' ids
+    settings: Settings,  # of the stage
+) -> pd.DataFrame:       # turns of "merged" and "beside"
+    "Extraction with the adapter merged into the weights, as it is done, and with the adapter beside them."
+    tuned = add_lora(use_packed_attention(model)).eval()
+    def extraction(merged):
+        def work(turn):
+            if merged: tuned.merge_adapter()
+            for batch in token_batches(prompts, settings.token_budget): batch_probabilities(tuned, [prompts[k] for k in batch], digits)
+            if merged: tuned.unmerge_adapter()
+        return work
+    return race({"merged": extraction(True), "beside": extraction(False)}, settings.rounds)
 
 # %% ../nbs/13_bench.ipynb #41d59f67
 WAYS = {"plain": "plain Hugging Face", "digit head": "the digit head alone", "llama.cpp": "llama.cpp, 4-bit, with its prompt cache"}
@@ -634,14 +658,15 @@ def measure_encoder(
     trained = race({way: step_with(model, sequences, targets, order, settings.steps, way == "stock") for way, (model, _) in models.items()}, settings.rounds)
     return encoder_lines(settings, first, sequences, order, predicted, trained, max(peak, matmul_peak())), {"operators_prediction": operator_table}
 
-# %% ../nbs/13_bench.ipynb #4c288f41
+# %% ../nbs/13_bench.ipynb #694fe940
 def encoder_ways(
     settings: Settings,  # of the stage
 ) -> dict:               # way -> (stock dropout, embedding frozen, lowest layers frozen)
     "From the stock loop to the profile's, step by step."
-    return {"stock": (True, False, 0), "unpadded, all trained": (True, False, 0), "unpadded, embedding frozen": (True, True, 0), "as in the profile": (False, True, settings.frozen_layers)}
+    return {"stock": (True, False, 0), "unpadded, all trained": (True, False, 0), "unpadded, embedding frozen": (True, True, 0),
+            "unpadded, embedding frozen, no dropout in the backbone": (False, True, 0), "as in the profile": (False, True, settings.frozen_layers)}
 
-# %% ../nbs/13_bench.ipynb #ef02c655
+# %% ../nbs/13_bench.ipynb #d82b1c9f
 def encoder_lines(
     settings: Settings,  # of the stage
     model,               # a `RegressionEncoder`
@@ -655,7 +680,9 @@ def encoder_lines(
     lengths, layers = np.array([len(sequence) for sequence in sequences]), len(model.backbone.encoder.layer)
     used = np.concatenate([order[number % len(order)] for number in range(settings.steps, settings.steps * (settings.rounds + 1))])
     limits = {way: len(used) * peak / encoder_operations(model, lengths[used], layers - frozen) for way, (_, _, frozen) in encoder_ways(settings).items()}
-    lines = [benchmark("encoder prediction against the stock padded loop", predicted, "ours", "stock", len(lengths), limit=len(lengths) * peak / encoder_operations(model, lengths))]
+    limit = len(lengths) * peak / encoder_operations(model, lengths)
+    lines = [benchmark("encoder prediction against the stock padded loop", predicted, "ours", "stock", len(lengths), limit=limit),
+             benchmark("encoder prediction against padded buckets of like length", predicted, "ours", "buckets", len(lengths), limit=limit)]
     return lines + [benchmark(f"encoder training, {way}, against the stock padded loop", trained, way, "stock", settings.steps * settings.batch_size, limit=limits[way])
                     for way in limits if way != "stock"]
 
