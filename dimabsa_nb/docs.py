@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['PARTS', 'NOT_RUN', 'HOST', 'SYMBOLS', 'TEMPORARY', 'KERNEL', 'SHOWN', 'MEANINGS', 'GROUPS', 'EXPLORER', 'FILLERS',
            'ALT', 'PACKAGES', 'REPOSITORY_PAGES', 'SHOWN_ON', 'Chapter', 'chapter', 'chapters', 'directives', 'marked',
-           'write_copies', 'Mark', 'processed', 'line_comments', 'code_span', 'literal', 'field', 'function_fields',
-           'signature', 'class_fields', 'api_section', 'definitions', 'cross_references', 'admonitions', 'relinked',
-           'shown_outputs', 'figure_settings', 'code_cell', 'head', 'turned_cell', 'new_markdown', 'page',
-           'committed_records', 'shown_profiles', 'record_of', 'measured', 'cost', 'parameter_meanings',
-           'profile_names', 'profile_values', 'parameters_table', 'published', 'shown_table', 'shown_figure',
-           'committed_outputs', 'record_note', 'costs_table', 'readme_section', 'chapter_map', 'printed_value',
-           'verdict', 'run_wins', 'pooled_print', 'contents', 'profile_files', 'filled', 'svg_text', 'svg_box',
-           'svg_arrow', 'svg_bars', 'coarse_column', 'architecture', 'package', 'fetch_package', 'member', 'page_links',
-           'written_pages', 'chapter_page', 'write_sources', 'build_site', 'stale_files', 'chain_cost', 'duel',
-           'chinese_behind', 'claims', 'stale_readme', 'stale', 'check_committed', 'make_docs']
+           'write_copies', 'Mark', 'processed', 'line_comments', 'code_span', 'literal', 'unwrapped', 'field',
+           'function_fields', 'signature', 'class_fields', 'api_section', 'definitions', 'cross_references',
+           'admonitions', 'relinked', 'shown_outputs', 'figure_settings', 'code_cell', 'head', 'turned_cell',
+           'new_markdown', 'page', 'committed_records', 'shown_profiles', 'record_of', 'measured', 'cost',
+           'parameter_meanings', 'profile_names', 'profile_values', 'parameters_table', 'published', 'shown_table',
+           'shown_figure', 'committed_outputs', 'record_note', 'costs_table', 'readme_section', 'chapter_map',
+           'printed_value', 'verdict', 'run_wins', 'pooled_print', 'contents', 'profile_files', 'filled', 'svg_text',
+           'svg_box', 'svg_arrow', 'svg_bars', 'coarse_column', 'architecture', 'package', 'fetch_package', 'member',
+           'page_links', 'written_pages', 'chapter_page', 'write_sources', 'run_sphinx', 'build_site', 'stale_files',
+           'chain_cost', 'duel', 'chinese_behind', 'claims', 'speed_tables', 'stale_readme', 'stale', 'check_committed',
+           'make_docs']
 
 # %% ../nbs/17_docs.ipynb #2727ca29
 import ast, base64, hashlib, io, json, os, posixpath, re, shutil, subprocess, tarfile, tokenize
@@ -141,7 +142,18 @@ def literal(
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(part if part.startswith("`") else re.sub(r"([\\*_<>\[\]{}$|])", r"\\\1", part) for part in parts)
 
-# %% ../nbs/17_docs.ipynb #1d48327b
+# %% ../nbs/17_docs.ipynb #dceacd59
+def unwrapped(
+    annotation, # Syntax tree of a type, or None
+    comment:str # What stands beside it
+)->tuple: # (the type alone, what it means)
+    "Take a type of the command line apart: `Annotated[type, typer.Option(help=...)]`."
+    if not (isinstance(annotation, ast.Subscript) and getattr(annotation.value, "id", "") == "Annotated"): return annotation, comment
+    kind, about = annotation.slice.elts[:2]
+    said = [word.value.value for word in getattr(about, "keywords", []) if word.arg == "help" and isinstance(word.value, ast.Constant)]
+    return kind, comment or "".join(said[:1])
+
+# %% ../nbs/17_docs.ipynb #e40ea385
 def field(
     role:str, # "param x", "returns", ...
     annotation, # Syntax tree or None
@@ -149,6 +161,7 @@ def field(
     comment:str # What it means
 )->str: # One field of the section
     "Write one parameter: meaning, type, default."
+    annotation, comment = unwrapped(annotation, comment)
     facts = [before + code_span(ast.unparse(tree)) for before, tree in (("", annotation), ("default ", default)) if tree]
     words = literal(comment) + (f" ({', '.join(facts)})" if facts and comment else ", ".join(facts))
     return f":{role}: {words or '–'}"
@@ -464,14 +477,14 @@ def shown_figure(
     words = json.loads(published(root, record, posixpath.join("figures", place, "captions.json")).read_text("utf-8"))[stem]
     return f"```{{figure}} /figures/{record.profile}/{name}.svg\n:name: figure-{re.sub('[^a-z0-9]', '-', name)}\n:alt: {words['alt']}\n\n{literal(words['caption'])}\n```"
 
-# %% ../nbs/17_docs.ipynb #ec5fa55b
+# %% ../nbs/17_docs.ipynb #c6716928
 def committed_outputs(
     root, # The repository
     record:Record, # A stage's record
     cell # A cell of its notebook
 )->list: # Markdown cells
     "Put below a cell what it wrote when it ran."
-    names = re.findall(r'out/"(results|figures)/([\w/-]+)"(?! *,? *\{)', cell.source) if cell.cell_type == "code" else []
+    names = re.findall(r'(?:write_table2?|save_figure)\(.*?out/"(results|figures)/([\w/-]+)"', cell.source) if cell.cell_type == "code" else []
     return [new_markdown((shown_table if kind == "results" else shown_figure)(root, record, name)) for kind, name in names]
 
 # %% ../nbs/17_docs.ipynb #2aea08f6
@@ -802,23 +815,34 @@ def write_sources(
         write_atomic(source/one.path.name, nbformat.writes(chapter_page(root, one, notebook)))
     return source
 
-# %% ../nbs/17_docs.ipynb #d9836259
+# %% ../nbs/17_docs.ipynb #71cd7b75
+def run_sphinx(
+    root, # The repository, whose `docs/conf.py` is used
+    source, # What Sphinx reads
+    work, # The folder that gets `html`
+    workers:int=2 # Processes at once
+)->Path: # The site's first page
+    "Have Sphinx build the pages, from nothing; a warning is an error."
+    from sphinx.cmd.build import build_main
+    root, work = Path(root), Path(work)
+    for name in ("html", "doctrees"): shutil.rmtree(work/name, ignore_errors=True)
+    arguments = ["-b", "html", "-q", "-W", "--keep-going", "-n", "-j", str(workers), "-c", str(root/"docs"), "-d", str(work/"doctrees"), str(source), str(work/"html")]
+    with patch.dict(os.environ, {"DIMABSA_DOCS": str(work)}): failed = build_main(arguments)
+    if failed: raise UserError("the site was not built: see the warnings above")
+    return work/"html/index.html"
+
+# %% ../nbs/17_docs.ipynb #823dcf73
 def build_site(
     root=None, # The repository; None: found from here
     work=None, # Where to build; None: `docs/_build`
     workers:int=2 # Processes at once
 )->Path: # The site's first page
-    "Build the site; a warning is an error."
-    from sphinx.cmd.build import build_main
+    "Write all that the site is made of, and build it."
     root = Path(root or find_root()).resolve()
     work = Path(work or root/"docs/_build").resolve()
     write_example(work/"extra/example-explorer.html", root)
     write_atomic(work/"vendor/mathjax/tex-svg.js", member(package("mathjax"), "es5/tex-svg-full.js"))
-    source = write_sources(root, work, workers)
-    os.environ["DIMABSA_DOCS"] = str(work)
-    arguments = ["-b", "html", "-q", "-W", "--keep-going", "-n", "-j", str(workers), "-c", str(root/"docs"), "-d", str(work/"doctrees"), str(source), str(work/"html")]
-    if build_main(arguments): raise UserError("the site was not built: see the warnings above")
-    return work/"html/index.html"
+    return run_sphinx(root, write_sources(root, work, workers), work, workers)
 
 # %% ../nbs/17_docs.ipynb #a7013c4e
 def stale_files(
@@ -876,27 +900,38 @@ def claims(
         "the joint encoder's arousal correlates less with the labels than the separate one's": systems["joint"]["pcc_a"] < systems["separate"]["pcc_a"],
         "The coarse arousal LLM alone errs more than the constant": coarse["arousal"]["rmse"] > coarse["arousal"]["constant_rmse"]}
 
-# %% ../nbs/17_docs.ipynb #bf0a84c3
+# %% ../nbs/17_docs.ipynb #2b2b7d94
+def speed_tables(
+    root # The repository
+)->dict: # The committed table of the benchmarks -> how the README shows it; empty where none is committed
+    "Name the performance table, whose module needs torch."
+    if not (Path(root)/"results/quick/speed/speed.md").is_file(): return {}
+    from dimabsa_nb.bench import splice_speed
+    return {"results/quick/speed/speed.md": splice_speed}
+
+# %% ../nbs/17_docs.ipynb #c98a9810
 def stale_readme(
     root # The repository
 )->list: # One line per problem
     "Compare the README with the records."
-    readme, table = (Path(root)/"README.md").read_text("utf-8"), (Path(root)/"results/quick/table2.md").read_text("utf-8")
+    readme, tables = (Path(root)/"README.md").read_text("utf-8"), {"results/quick/table2.md": splice_readme, **speed_tables(root)}
     one_line, problems = re.sub(r"\s+", " ", readme), []
-    if splice_readme(readme, table) != readme: problems.append("README.md: its Table 2 is not results/quick/table2.md; run `make readme`")
+    for name, splice in tables.items():
+        if splice(readme, (Path(root)/name).read_text("utf-8")) != readme: problems.append(f"README.md: its table is not {name}; run `make readme`")
     for words, holds in claims(root).items():
         if words not in one_line: problems.append(f"README.md: does not say {words!r} any more; bring `claims` in nbs/17_docs.ipynb up to date")
         elif not holds: problems.append(f"README.md: says {words!r}, but results/quick does not bear it out; mend the sentence")
     return problems
 
-# %% ../nbs/17_docs.ipynb #a43f01ec
+# %% ../nbs/17_docs.ipynb #5962ab6a
 def stale(
     root=None # The repository; None: found from here
 )->list: # One line per problem
     "Find every committed table, figure or number that is not its record's any more."
     root = Path(root or find_root())
-    cards = [f"{name}: is not what the records give; run `make cards`" for name in write_cards(root, check=True)]
-    return [problem for profile in shown_profiles(root) for problem in stale_files(root, profile)] + stale_readme(root) + cards
+    altered = [problem for profile in shown_profiles(root) for problem in stale_files(root, profile)]
+    if altered: return altered # what is built on these would fail as well
+    return stale_readme(root) + [f"{name}: is not what the records give; run `make cards`" for name in write_cards(root, check=True)]
 
 # %% ../nbs/17_docs.ipynb #f564e75b
 def check_committed()->int: # Exit code

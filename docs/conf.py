@@ -24,14 +24,16 @@ numfig = True
 numfig_format = {"figure": "Figure %s"}
 add_module_names = False
 toc_object_entries_show_parents = "hide"
-python_maximum_signature_line_length = 60
 
 html_theme = "sphinx_book_theme"
 html_title = "dimabsa_nb"
 html_static_path = ["_static", str(work / "vendor")]
 html_extra_path = [str(work / "extra")]
 html_css_files = ["site.css"]
+html_favicon = "_static/favicon.svg"
+html_context = {"default_mode": "auto"}
 html_copy_source = False
+html_domain_indices = False  # the index of names holds the modules, too
 html_show_search_summary = False  # summaries are fetched, and a page opened from disk cannot fetch
 html_last_updated_fmt = None
 html_theme_options = {
@@ -44,3 +46,18 @@ html_theme_options = {
 }
 mathjax_path = "mathjax/tex-svg.js"
 mathjax3_config = {"options": {"enableMenu": False}}
+
+
+# a folded cell is called by the word that it shows, and an equation that is wider than the screen can be scrolled by keys
+REPLACED = {
+    '<summary aria-label="Toggle hidden content">': "<summary>",
+    '<div class="math notranslate nohighlight"': '<div class="math notranslate nohighlight" tabindex="0" role="group" aria-label="equation"',
+}
+
+
+def setup(app):
+    def replace(app, pagename, templatename, context, doctree):
+        for before, after in REPLACED.items() if "body" in context else ():
+            context["body"] = context["body"].replace(before, after)
+
+    app.connect("html-page-context", replace)
