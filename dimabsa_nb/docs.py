@@ -876,15 +876,15 @@ def duel(
     "Take one comparison from the record of Table 2."
     return next(found for found in records["92_main_results"].metrics["comparisons"] if found["comparison"] == name)
 
-# %% ../nbs/17_docs.ipynb #1ec21d52
+# %% ../nbs/17_docs.ipynb #a5061fd1
 def chinese_behind(
     root # The repository
-)->bool: # Whether the constant is ahead on every Chinese pair
+)->int: # On how many of the three Chinese pairs the constant is ahead
     "Look at the Chinese pairs of the committed Table 2."
     table = pd.read_csv(Path(root)/"results/quick/table2.csv").query("pair.str.startswith('zho')")
-    return bool((table.constant_rmse_va < table.joint_rmse_va).all())
+    return int((table.constant_rmse_va < table.joint_rmse_va).sum())
 
-# %% ../nbs/17_docs.ipynb #e2e4e908
+# %% ../nbs/17_docs.ipynb #fefec3dd
 def claims(
     root # The repository
 )->dict: # Words of the README -> whether the records bear them out
@@ -893,10 +893,10 @@ def claims(
     minutes, memory, where = chain_cost(found)
     systems, coarse = found["92_main_results"].metrics, found["93_ablations"].metrics["coarse"]
     return {
-        "20 minutes at most on two CPU cores, with 5 GB of memory (the peak, in `31_coarse`)": minutes < 20 and memory < 5.05 and where == "31_coarse",
+        "20 minutes at most on two CPU cores, with 4 GB of memory (the peak, in `31_coarse`)": minutes < 20 and memory < 4.05 and where == "31_coarse",
         "the joint system beats the constant predictor on the same rows, and the interval of the difference excludes zero": duel(found, "joint - constant")["high"] < 0,
         "trained on true bins and met by the LLM's bins at test time, do not": duel(found, "separate - constant")["difference"] > 0,
-        "on the Chinese pairs the constant is still ahead": chinese_behind(root),
+        "on two of the three Chinese pairs the constant is still ahead": chinese_behind(root) == 2,
         "the joint encoder's arousal correlates less with the labels than the separate one's": systems["joint"]["pcc_a"] < systems["separate"]["pcc_a"],
         "The coarse arousal LLM alone errs more than the constant": coarse["arousal"]["rmse"] > coarse["arousal"]["constant_rmse"]}
 
