@@ -755,7 +755,7 @@ def member(
     "Read one file of a package."
     with tarfile.open(archive) as opened: return opened.extractfile(f"package/{name}").read()
 
-# %% ../nbs/17_docs.ipynb #b7bf90b9
+# %% ../nbs/17_docs.ipynb #ef9199ca
 def page_links(
     root # The repository
 )->dict: # Path in the repository -> page that shows it
@@ -763,7 +763,7 @@ def page_links(
     links = {f"nbs/{one.path.name}": one.path.name for one in chapters(root)}
     for record in (record for profile in shown_profiles(root) for record in committed_records(root, profile).values()):
         shown = {f"{name.replace('/', f'/{record.profile}/', 1)}": Path(record.notebook).name for name in record.outputs if name.startswith(("results/", "figures/"))}
-        links |= {path: notebook for path, notebook in shown.items() if notebook in links.values()} | {str(Path(path).parent): notebook for path, notebook in shown.items() if path.startswith("figures/")}
+        links |= {path: notebook for path, notebook in shown.items() if notebook in links.values()} | {posixpath.dirname(path): notebook for path, notebook in shown.items() if posixpath.dirname(path) != f"results/{record.profile}"}
     own = {path.name: path.name for path in (Path(root)/"docs").glob("*.md")}
     beside = {f"docs/{name}": name for name in {*links.values(), *own}} # a page of docs/ names other pages as they lie on the site
     return links | beside | REPOSITORY_PAGES | SHOWN_ON | {f"nbs/profiles/{name}.toml": "parameters.md" for name in profile_names(root)}
