@@ -817,7 +817,7 @@ def cost_figure(
     figure.tight_layout()
     return figure
 
-# %% ../nbs/13_bench.ipynb #49b16f8c
+# %% ../nbs/13_bench.ipynb #f76ff94e
 def read_measurements(
     folders: list,  # stage folders of `36_bench`
 ) -> tuple:         # benchmark lines, name -> table, the machine
@@ -826,7 +826,10 @@ def read_measurements(
     if missing: raise UserError(f"{missing[0]}: holds no benchmarks.json; run `dimabsa bench` first")
     read = [json.loads((Path(folder) / "benchmarks.json").read_text("utf-8")) for folder in folders]
     tables = {path.stem: pd.read_csv(path) for folder in folders for path in sorted(Path(folder).glob("tables/*.csv"))}
-    return [line for each in read for line in each["benchmarks"]], tables, read[0]["machine"]
+    machines = [{name: value for name, value in each["machine"].items() if name != "float32_gflops"} for each in read]
+    if any(other != machines[0] for other in machines): raise UserError(f"{folders[0]}: measured on another machine than the others; run `dimabsa bench --force`")
+    peak = max(each["machine"]["float32_gflops"] for each in read)
+    return [line for each in read for line in each["benchmarks"]], tables, machines[0] | {"float32_gflops": peak}
 
 # %% ../nbs/13_bench.ipynb #289b8501
 SPEED_MARKS = "<!-- speed: begin (written by `make readme` from results/quick/speed/speed.md) -->\n", "<!-- speed: end -->"
