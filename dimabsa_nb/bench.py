@@ -13,7 +13,9 @@ __all__ = ['WAYS', 'MEASUREMENTS', 'TARGETS', 'SPEED_MARKS', 'matmul_peak', 'mac
            'measure_encoder', 'encoder_ways', 'encoder_lines', 'accuracy_parts', 'measure_accuracy', 'accuracy_of',
            'train_one', 'verdict', 'speed_table', 'ratios_figure', 'cost_figure', 'read_measurements', 'splice_speed']
 
-# %% ../nbs/13_bench.ipynb #ed5f450b
+# %% ../nbs/13_bench.ipynb #c726f057
+import ctypes
+import gc
 import json
 import os
 import platform
@@ -59,14 +61,17 @@ def machine() -> dict:  # what a reader needs to place the figures
     return {"cpu": names[0] if names else platform.processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
             "system": platform.system(), "python": platform.python_version(), "torch": torch.__version__}
 
-# %% ../nbs/13_bench.ipynb #e5448b8a
+# %% ../nbs/13_bench.ipynb #4cc1977e
 def peak_memory(
     forget: bool = False,  # start anew from what is held now
 ) -> float:                # MB; NaN where the system does not tell
     "The process's peak resident memory since it was last forgotten."
     status = Path("/proc/self/status")
     if not status.exists(): return float("nan")
-    if forget: Path("/proc/self/clear_refs").write_text("5")
+    if forget:
+        gc.collect()
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)  # what the contender before has freed goes back to the system
+        Path("/proc/self/clear_refs").write_text("5")
     return next(int(line.split()[1]) / 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
 
 # %% ../nbs/13_bench.ipynb #a018448d
@@ -400,12 +405,13 @@ def stock_training(
         optimizer.step(); optimizer.zero_grad(set_to_none=True)
     use_packed_attention(model.backbone)
 
-# %% ../nbs/13_bench.ipynb #25681eda
+# %% ../nbs/13_bench.ipynb #937e1c3d
 def operators(
     work,             # function without arguments
     most: int = 10,   # operators to show
 ) -> pd.DataFrame:    # columns operator, seconds, share, calls
     "Where the time goes, operator by operator, by PyTorch's own profiler."
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler announces its start and stop on stderr otherwise
     from torch.profiler import ProfilerActivity, profile
     with profile(activities=[ProfilerActivity.CPU]) as profiled: work()
     rows = [(event.key, event.self_cpu_time_total / 1e6, event.count) for event in profiled.key_averages()]
