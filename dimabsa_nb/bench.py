@@ -823,13 +823,14 @@ def cost_figure(
     figure.tight_layout()
     return figure
 
-# %% ../nbs/13_bench.ipynb #f76ff94e
+# %% ../nbs/13_bench.ipynb #772fe485
 def read_measurements(
     folders: list,  # stage folders of `36_bench`
 ) -> tuple:         # benchmark lines, name -> table, the machine
-    "What the measurements left; each from the same machine."
+    "What the measurements left, all from the same machine; those that have not run are left out."
     missing = [str(folder) for folder in folders if not (Path(folder) / "benchmarks.json").exists()]
-    if missing: raise UserError(f"{missing[0]}: holds no benchmarks.json; run `dimabsa bench` first")
+    folders = [folder for folder in folders if str(folder) not in missing]
+    if not folders: raise UserError(f"{missing[0]}: holds no benchmarks.json; run `dimabsa bench` first")
     read = [json.loads((Path(folder) / "benchmarks.json").read_text("utf-8")) for folder in folders]
     tables = {path.stem: pd.read_csv(path) for folder in folders for path in sorted(Path(folder).glob("tables/*.csv"))}
     machines = [{name: value for name, value in each["machine"].items() if name != "float32_gflops"} for each in read]
