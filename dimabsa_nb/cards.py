@@ -9,7 +9,7 @@ __all__ = ['REFERENCES', 'SYSTEMS', 'DEFECTS', 'BLOCK', 'FILES', 'Reference', 'r
            'found_other', 'paper_claims', 'stages_for', 'cost_of', 'command_for', 'each', 'claims_block', 'how_block',
            'tolerance_of', 'blocks', 'splice', 'write_cards']
 
-# %% ../nbs/16_cards.ipynb #4b36bc5e
+# %% ../nbs/16_cards.ipynb #9d496fb0
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import pandas as pd
 from .corpus import DOMAINS, LANGUAGES, UserError, write_atomic
 from .explorer import LANGUAGE_TAGS
 from .metrics import MEASURES
-from .profiles import find_root, read_profile
+from .profiles import ON_DEMAND, find_root, read_profile
 from .records import Record, markdown_table, printed
 from .report import NAMES, paper_table, row_label, wins
 from .weights import licence
@@ -34,7 +34,7 @@ class Reference:
     tables: dict # name -> table, full numbers
     settings: dict # the profile's own table `profile`
 
-# %% ../nbs/16_cards.ipynb #f98548f6
+# %% ../nbs/16_cards.ipynb #367e1fbf
 def read_references(
     root=None # The repository; None looks for it
 )->list: # Of `Reference`, the largest first; never empty
@@ -45,7 +45,7 @@ def read_references(
         if not (folder/"records"/"92_main_results.json").is_file(): continue
         records = [Record.model_validate_json(path.read_bytes()) for path in sorted((folder/"records").glob("*.json"))]
         tables = {path.stem: pd.read_csv(path) for path in sorted(folder.glob("*.csv"))}
-        found.append(Reference(profile, {record.stage: record for record in records}, tables, read_profile(root, profile)["profile"]))
+        found.append(Reference(profile, {record.stage: record for record in records if record.stage.split("@")[0] not in ON_DEMAND}, tables, read_profile(root, profile)["profile"]))
     if not found: raise UserError(f"{root/'results'}: holds no records of {', '.join(REFERENCES)}; restore them from the last commit")
     return found
 

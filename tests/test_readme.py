@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dimabsa_nb.bench import splice_speed
 from dimabsa_nb.report import splice_readme
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -14,6 +15,11 @@ README = (REPOSITORY / "README.md").read_text("utf-8")
 def test_table_is_the_committed_one():
     table = (REPOSITORY / "results/quick/table2.md").read_text("utf-8")
     assert splice_readme(README, table) == README, "run `make readme`"
+
+
+def test_the_performance_table_is_the_committed_one():
+    table = (REPOSITORY / "results/quick/speed/speed.md").read_text("utf-8")
+    assert splice_speed(README, table) == README, "run `make readme`"
 
 
 def test_every_notebook_is_on_the_map():
