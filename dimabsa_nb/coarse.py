@@ -387,7 +387,7 @@ def restore_best(
     best = load_file(folder / "best.safetensors")
     for name, value in trained_parameters(model).items(): value.data.copy_(best[name])
 
-# %% ../nbs/07_coarse.ipynb #2a4951e7
+# %% ../nbs/07_coarse.ipynb #bc6b55b9
 def fit(
     model: torch.nn.Module,      # whose trainable parameters change
     backward,                    # function (epoch, batch number) -> mean loss of the batch, its gradient left in the parameters
@@ -415,8 +415,7 @@ def fit(
         optimizer_step(model, optimizer, lambda: backward(*divmod(step, batches)), learning_rate_at(step, steps, learning_rate, warmup, decay), seed, state)
         if evaluate and (step + 1) % batches == 0: keep_best(model, folder, state, evaluate())
         if extremes(time.monotonic() - saved, device)[0] > every:
-            save_checkpoint(folder / "state.safetensors", parameters, optimizer, state)
-            saved = time.monotonic()
+            save_checkpoint(folder / "state.safetensors", parameters, optimizer, state); saved = time.monotonic()
     if evaluate: restore_best(model, folder)
     return {"losses": state["losses"], "scores": state["scores"], "steps": steps}
 
