@@ -788,7 +788,7 @@ def speed_table(
     return pd.DataFrame([{"benchmark": line["name"], "ours": line["ours"], "baseline": line["baseline"], "unit": line["unit"], "ratio": line["ratio"],
                           "share of peak": line["share_of_limit"], "target": words(TARGETS.get(line["name"])), "verdict": verdict(line)} for line in lines])
 
-# %% ../nbs/13_bench.ipynb #54ba6e56
+# %% ../nbs/13_bench.ipynb #a295cf0c
 def ratios_figure(
     lines: list,  # benchmark lines
 ):                # a matplotlib figure
@@ -798,8 +798,8 @@ def ratios_figure(
     figure, axes = plt.subplots(figsize=(7, 0.42 * len(shown) + 0.8))
     axes.barh([line["name"] for line in shown], [line["ratio"] for line in shown], color="0.75", edgecolor="black", linewidth=0.6)
     for place, line in enumerate(shown):
-        axes.annotate(f"{line['ratio']:.1f}", (line["ratio"], place), xytext=(4, 0), textcoords="offset points", va="center")
-        if line["name"] in TARGETS: axes.plot([TARGETS[line["name"]][0]] * 2, [place - 0.45, place + 0.45], color="black", linewidth=2)
+        axes.annotate(f"{line['ratio']:.1f}", (line["ratio"], place), xytext=(9, 0), textcoords="offset points", va="center")
+        if line["name"] in TARGETS: axes.vlines(TARGETS[line["name"]][0], place - 0.45, place + 0.45, color="black", linewidth=2)
     axes.axvline(1, color="black", linewidth=0.6, linestyle=":")
     axes.set(xlabel="times the baseline (bar) and target (line)", xlim=(0, 1.12 * max(line["ratio"] for line in shown)))
     return figure
