@@ -143,17 +143,18 @@ def windows_of(
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     return [config.sliding_window if kind == "sliding_attention" else None for kind in kinds]
 
-# %% ../nbs/13_bench.ipynb #c7f5d21d
+# %% ../nbs/13_bench.ipynb #9da7d419
 def encoder_operations(
     model,                # a `RegressionEncoder`
     lengths: list[int],   # tokens of each input
-    trained_layers: int | None = None,  # highest layers that get a gradient; None: forward alone
+    trained_layers: int = 0,  # highest layers that get a gradient; 0: forward alone
+    kept_layers: int = 0,     # lowest layers whose states are read, not computed
 ) -> float:               # floating-point operations
     "The useful operations of the encoder without padding."
     layers = model.backbone.encoder.layer
     lengths = np.array(lengths, dtype=float)
     one = 2 * linear_size(layers[0]) * lengths.sum() + 4 * model.backbone.config.hidden_size * np.square(lengths).sum()
-    return one * (len(layers) + 2 * (trained_layers or 0))
+    return one * (len(layers) - kept_layers + 2 * trained_layers)
 
 # %% ../nbs/13_bench.ipynb #bad3404f
 def padded(
@@ -254,7 +255,7 @@ def plain_backward(
     loss.backward()
     return loss.item()
 
-# %% ../nbs/13_bench.ipynb #10217b55
+# %% ../nbs/13_bench.ipynb #9deebb6e
 def training_contenders(
     model,                     # the PEFT model from `add_lora`
     prompts: list[list[int]],  # token ids of each training prompt
@@ -274,7 +275,8 @@ def training_contenders(
             backward([prompts[k] for k in drawn], targets[drawn])
             optimizer.step(); optimizer.zero_grad()
     def ours(turn):
-        use_fast_lora(use_packed_attention(model.get_base_model()) and model)
+        use_packed_attention(model.get_base_model())
+        use_fast_lora(model)
         walk(turn, lambda batch, wanted: coarse_backward(model, batch, wanted, dimension, digits, token_budget))
     def plain(turn):
         plain_lora(model).get_base_model().set_attn_implementation("sdpa")
@@ -363,7 +365,7 @@ def prediction_contenders(
             for piece in length_batches(sequences, token_budget): stock_forward(model, [sequences[k] for k in piece])
     return {"ours": ours, "stock": stock, "buckets": buckets}
 
-# %% ../nbs/13_bench.ipynb #d99ec0b1
+# %% ../nbs/13_bench.ipynb #870d64c8
 def step_with(
     model,         # a `RegressionEncoder` with its parts frozen or not
     sequences: list[list[int]],  # token ids of each input
@@ -377,9 +379,11 @@ def step_with(
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-6, **({} if stock else {"fused": True}))
     def padded_backward(batch, wanted): encoder_loss(*stock_forward(model, batch), wanted, reduction="none").mean().backward()
-    backward = padded_backward if stock else lambda batch, wanted: encoder_backward(model, batch, wanted, token_budget)
+    def unpadded_backward(batch, wanted): encoder_backward(model, batch, wanted, token_budget)
+    backward = padded_backward if stock else unpadded_backward
     def work(turn):
-        (model.backbone.set_attn_implementation("sdpa") if stock else use_packed_attention(model.backbone)) and None
+        if stock: model.backbone.set_attn_implementation("sdpa")
+        else: use_packed_attention(model.backbone)
         model.train()
         for number in range(turn * steps, (turn + 1) * steps):
             drawn = order[number % len(order)]
@@ -493,7 +497,7 @@ def packed_limit(
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     return sum(map(len, batches)) * peak / decoder_operations(causal.base_model, batches, len(digits), **training)
 
-# %% ../nbs/13_bench.ipynb #fa9c6ff3
+# %% ../nbs/13_bench.ipynb #f52e94d3
 def measure_extraction(
     settings: Settings,  # of the stage
     inputs: Inputs,      # of the stage
@@ -508,15 +512,14 @@ def measure_extraction(
     limit = packed_limit(model, batches, digits, max(peak, matmul_peak()))
     lines = [benchmark(f"extraction against {WAYS[way]}", turns, "ours", way, len(prompts), limit=limit) for way in contenders if way != "ours"]
     lines.append(benchmark("extraction with a merged adapter against one beside the weights", race_adapter(model, prompts, digits, settings), "merged", "beside", len(prompts), limit=limit))
-    model, _ = load_base(settings.model)
     tables = {"extraction_pairs": race_pairs(model, rows, prompts, digits, settings), "exactness": exactness(model, prompts, digits, settings),
               "budgets": race_budgets(model, prompts, digits, settings),
               "operators_extraction": operators(lambda: [batch_probabilities(model, batch, digits) for batch in batches])}
     return lines, tables
 
-# %% ../nbs/13_bench.ipynb #a7918f34
+# %% ../nbs/13_bench.ipynb #3a377c0a
 def race_adapter(
-    model,               # the causal language model; an adapter is left in it
+    model,               # the causal language model, left as it was
     prompts: list,       # token ids
     digits: list,        # the digits' ids
     settings: Settings,  # of the stage
@@ -529,7 +532,9 @@ def race_adapter(
             for batch in token_batches(prompts, settings.token_budget): batch_probabilities(tuned, [prompts[k] for k in batch], digits)
             if merged: tuned.unmerge_adapter()
         return work
-    return race({"merged": extraction(True), "beside": extraction(False)}, settings.rounds)
+    turns = race({"merged": extraction(True), "beside": extraction(False)}, settings.rounds)
+    tuned.unload()
+    return turns
 
 # %% ../nbs/13_bench.ipynb #41d59f67
 WAYS = {"plain": "plain Hugging Face", "digit head": "the digit head alone", "llama.cpp": "llama.cpp, 4-bit, with its prompt cache"}
@@ -644,7 +649,7 @@ def guided(
     distributions = {dimension: read_jsonl(Path(inputs.guidance) / f"{dimension}.jsonl") for dimension in ("valence", "arousal")}
     return encoder_ids(rows, "joint", row_guidance(rows, "joint", distributions), tokenizer)
 
-# %% ../nbs/13_bench.ipynb #2605f0c3
+# %% ../nbs/13_bench.ipynb #dc861d23
 def measure_encoder(
     settings: Settings,  # of the stage
     inputs: Inputs,      # of the stage
@@ -659,7 +664,8 @@ def measure_encoder(
     _ = pooled_states(models["as in the profile"][0], sequences)  # the profile's probe has read every training input before the first step
     first, peak = models["stock"][0], matmul_peak()
     predicted = race(prediction_contenders(first, sequences, 4096, 64), settings.rounds)
-    operator_table = operators(lambda: predict_values(use_packed_attention(first.backbone) and first, sequences, 4096))
+    use_packed_attention(first.backbone)
+    operator_table = operators(lambda: predict_values(first, sequences, 4096))
     order = [np.arange(start, start + settings.batch_size) for start in range(0, len(rows) - settings.batch_size + 1, settings.batch_size)]
     trained = race({way: step_with(model, sequences, targets, order, settings.steps, way == "stock") for way, (model, _) in models.items()}, settings.rounds)
     return encoder_lines(settings, first, sequences, order, predicted, trained, max(peak, matmul_peak())), {"operators_prediction": operator_table}
@@ -672,7 +678,7 @@ def encoder_ways(
     return {"stock": (True, False, 0), "unpadded, all trained": (True, False, 0), "unpadded, embedding frozen": (True, True, 0),
             "unpadded, embedding frozen, no dropout in the backbone": (False, True, 0), "as in the profile": (False, True, settings.frozen_layers)}
 
-# %% ../nbs/13_bench.ipynb #d82b1c9f
+# %% ../nbs/13_bench.ipynb #a4997f2e
 def encoder_lines(
     settings: Settings,  # of the stage
     model,               # a `RegressionEncoder`
@@ -685,7 +691,7 @@ def encoder_lines(
     "The encoder's benchmark lines, each against the stock loop."
     lengths, layers = np.array([len(sequence) for sequence in sequences]), len(model.backbone.encoder.layer)
     used = np.concatenate([order[number % len(order)] for number in range(settings.steps, settings.steps * (settings.rounds + 1))])
-    limits = {way: len(used) * peak / encoder_operations(model, lengths[used], layers - frozen) for way, (_, _, frozen) in encoder_ways(settings).items()}
+    limits = {way: len(used) * peak / encoder_operations(model, lengths[used], layers - frozen, frozen) for way, (_, _, frozen) in encoder_ways(settings).items()}
     limit = len(lengths) * peak / encoder_operations(model, lengths)
     lines = [benchmark("encoder prediction against the stock padded loop", predicted, "ours", "stock", len(lengths), limit=limit),
              benchmark("encoder prediction against padded buckets of like length", predicted, "ours", "buckets", len(lengths), limit=limit)]
