@@ -7,16 +7,18 @@ __all__ = ['WAYS', 'MEASUREMENTS', 'TARGETS', 'SPEED_MARKS', 'matmul_peak', 'mac
            'linear_size', 'decoder_operations', 'windows_of', 'encoder_operations', 'padded', 'plain_logits',
            'digit_head_logits', 'extraction_contenders', 'gemma_gguf', 'llama_contender', 'llama_missing', 'plain_lora',
            'plain_backward', 'training_contenders', 'rows_cost', 'straight_line', 'with_aspects', 'stock_forward',
-           'prediction_contenders', 'step_with', 'stock_training', 'operators', 'differences', 'plain_probabilities',
-           'Settings', 'Inputs', 'drawn_prompts', 'packed_limit', 'measure_extraction', 'race_adapter', 'race_pairs',
-           'exactness', 'race_budgets', 'measure_training', 'measure_rows', 'measure_aspects', 'guided',
-           'measure_encoder', 'encoder_ways', 'encoder_lines', 'accuracy_parts', 'measure_accuracy', 'accuracy_of',
-           'train_one', 'verdict', 'speed_table', 'ratios_figure', 'cost_figure', 'read_measurements', 'splice_speed']
+           'prediction_contenders', 'step_with', 'stock_training', 'attention_operations', 'operators', 'differences',
+           'plain_probabilities', 'Settings', 'Inputs', 'drawn_prompts', 'packed_limit', 'measure_extraction',
+           'race_adapter', 'race_pairs', 'exactness', 'race_budgets', 'measure_training', 'measure_rows',
+           'measure_aspects', 'guided', 'measure_encoder', 'encoder_ways', 'encoder_lines', 'accuracy_parts',
+           'measure_accuracy', 'accuracy_of', 'train_one', 'verdict', 'speed_table', 'ratios_figure', 'cost_figure',
+           'read_measurements', 'splice_speed']
 
-# %% ../nbs/13_bench.ipynb #c726f057
+# %% ../nbs/13_bench.ipynb #8b297550
 import ctypes
 import gc
 import json
+import math
 import os
 import platform
 import tempfile
@@ -409,18 +411,34 @@ def stock_training(
         optimizer.step(); optimizer.zero_grad(set_to_none=True)
     use_packed_attention(model.backbone)
 
-# %% ../nbs/13_bench.ipynb #937e1c3d
+# %% ../nbs/13_bench.ipynb #e4987b2e
+def attention_operations(
+    query: torch.Size,  # (..., queries, head size)
+    key: torch.Size,    # (..., keys, head size)
+    products: int = 2,  # matrix products of that size: two forward, five backward
+) -> int:               # floating-point operations
+    "The operations of an attention kernel, which PyTorch's own counter leaves out on the CPU."
+    return 2 * products * math.prod(query) * key[-2]
+
 def operators(
-    work,             # function without arguments
+    work,             # function without arguments, run twice
+    peak: float,      # operations a second of a matrix product
     most: int = 10,   # operators to show
-) -> pd.DataFrame:    # columns operator, seconds, share, calls
-    "Where the time goes, operator by operator, by PyTorch's own profiler."
+) -> pd.DataFrame:    # columns operator, seconds, calls, share, share_of_peak (NaN for what is no product)
+    "Where the time goes, operator by operator, and how near the machine's limit each product is, by PyTorch's own profiler and counter."
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler announces its start and stop on stderr otherwise
     from torch.profiler import ProfilerActivity, profile
+    from torch.utils.flop_counter import FlopCounterMode
+    forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    kernels = {forward: lambda query, key, *rest, **named: attention_operations(query, key),
+               torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda gradient, query, key, *rest, **named: attention_operations(query, key, 5)}
+    with FlopCounterMode(display=False, custom_mapping=kernels) as counter: work()
     with profile(activities=[ProfilerActivity.CPU]) as profiled: work()
+    operations = {str(name).replace(".", "::"): count for name, count in counter.get_flop_counts()["Global"].items()}
     rows = [(event.key, event.self_cpu_time_total / 1e6, event.count) for event in profiled.key_averages()]
     table = pd.DataFrame(rows, columns=["operator", "seconds", "calls"]).sort_values("seconds", ascending=False)
-    return table.assign(share=table["seconds"] / table["seconds"].sum()).head(most).reset_index(drop=True)
+    rate = table["operator"].map(operations) / table["seconds"]
+    return table.assign(share=table["seconds"] / table["seconds"].sum(), share_of_peak=rate / peak).head(most).reset_index(drop=True)
 
 # %% ../nbs/13_bench.ipynb #0a9b21a5
 def differences(
@@ -497,7 +515,7 @@ def packed_limit(
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     return sum(map(len, batches)) * peak / decoder_operations(causal.base_model, batches, len(digits), **training)
 
-# %% ../nbs/13_bench.ipynb #f52e94d3
+# %% ../nbs/13_bench.ipynb #a177c356
 def measure_extraction(
     settings: Settings,  # of the stage
     inputs: Inputs,      # of the stage
@@ -514,7 +532,7 @@ def measure_extraction(
     lines.append(benchmark("extraction with a merged adapter against one beside the weights", race_adapter(model, prompts, digits, settings), "merged", "beside", len(prompts), limit=limit))
     tables = {"extraction_pairs": race_pairs(model, rows, prompts, digits, settings), "exactness": exactness(model, prompts, digits, settings),
               "budgets": race_budgets(model, prompts, digits, settings),
-              "operators_extraction": operators(lambda: [batch_probabilities(model, batch, digits) for batch in batches])}
+              "operators_extraction": operators(lambda: [batch_probabilities(model, batch, digits) for batch in batches], peak)}
     return lines, tables
 
 # %% ../nbs/13_bench.ipynb #3a377c0a
@@ -588,7 +606,7 @@ def race_budgets(
     return pd.DataFrame([{"token_budget": budget, "examples_per_second": len(prompts) / seconds[budget], "repeated_instruction": repeated[budget],
                           "peak_memory_mb": turns[turns["contender"] == budget]["peak_memory_mb"].max()} for budget in budgets])
 
-# %% ../nbs/13_bench.ipynb #b85e88f1
+# %% ../nbs/13_bench.ipynb #fb2dfbe2
 def measure_training(
     settings: Settings,  # of the stage
     inputs: Inputs,      # of the stage
@@ -608,7 +626,7 @@ def measure_training(
     memory = turns.groupby("contender")["peak_memory_mb"].max()
     lines = [benchmark("LoRA training against plain Hugging Face", turns, "ours", "plain", settings.steps * settings.batch_size, limit=limit),
              {"name": "LoRA training, peak memory", "ours": memory["ours"], "baseline": memory["plain"], "unit": "MB", "ratio": memory["plain"] / memory["ours"], "limit": None, "share_of_limit": None}]
-    return lines, {"operators_training": operators(lambda: contenders["ours"](0))}
+    return lines, {"operators_training": operators(lambda: contenders["ours"](0), peak)}
 
 # %% ../nbs/13_bench.ipynb #560742db
 def measure_rows(
@@ -649,7 +667,7 @@ def guided(
     distributions = {dimension: read_jsonl(Path(inputs.guidance) / f"{dimension}.jsonl") for dimension in ("valence", "arousal")}
     return encoder_ids(rows, "joint", row_guidance(rows, "joint", distributions), tokenizer)
 
-# %% ../nbs/13_bench.ipynb #dc861d23
+# %% ../nbs/13_bench.ipynb #266c261f
 def measure_encoder(
     settings: Settings,  # of the stage
     inputs: Inputs,      # of the stage
@@ -665,7 +683,7 @@ def measure_encoder(
     first, peak = models["stock"][0], matmul_peak()
     predicted = race(prediction_contenders(first, sequences, 4096, 64), settings.rounds)
     use_packed_attention(first.backbone)
-    operator_table = operators(lambda: predict_values(first, sequences, 4096))
+    operator_table = operators(lambda: predict_values(first, sequences, 4096), peak)
     order = [np.arange(start, start + settings.batch_size) for start in range(0, len(rows) - settings.batch_size + 1, settings.batch_size)]
     trained = race({way: step_with(model, sequences, targets, order, settings.steps, way == "stock") for way, (model, _) in models.items()}, settings.rounds)
     return encoder_lines(settings, first, sequences, order, predicted, trained, max(peak, matmul_peak())), {"operators_prediction": operator_table}
