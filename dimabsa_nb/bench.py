@@ -11,8 +11,8 @@ __all__ = ['WAYS', 'MEASUREMENTS', 'TARGETS', 'SPEED_MARKS', 'matmul_peak', 'mac
            'plain_probabilities', 'Settings', 'Inputs', 'drawn_prompts', 'packed_limit', 'measure_extraction',
            'race_adapter', 'race_pairs', 'exactness', 'race_budgets', 'measure_training', 'measure_rows',
            'measure_aspects', 'guided', 'measure_encoder', 'encoder_ways', 'encoder_lines', 'accuracy_parts',
-           'measure_accuracy', 'accuracy_of', 'train_one', 'verdict', 'speed_table', 'seed_noise', 'ratios_figure',
-           'cost_figure', 'read_measurements', 'splice_speed']
+           'measure_accuracy', 'accuracy_of', 'train_one', 'verdict', 'speed_table', 'missed_words', 'seed_noise',
+           'ratios_figure', 'cost_figure', 'read_measurements', 'splice_speed']
 
 # %% ../nbs/13_bench.ipynb #8b297550
 import ctypes
@@ -815,6 +815,16 @@ def speed_table(
     words = lambda target: "" if target is None else f"≥ {target[0]:g}" + (f", ≥ {target[1]:.0%} of peak" if target[1] else "")
     return pd.DataFrame([{"benchmark": line["name"], "ours": line["ours"], "baseline": line["baseline"], "unit": line["unit"], "ratio": line["ratio"],
                           "share of peak": line["share_of_limit"], "target": words(TARGETS.get(line["name"])), "verdict": verdict(line)} for line in lines])
+
+# %% ../nbs/13_bench.ipynb #386d328c
+def missed_words(
+    lines: list,  # benchmark lines
+) -> list:        # one sentence a missed target
+    "Say of each missed target whether the machine could reach it at all."
+    missed = [line for line in lines if verdict(line) == "missed"]
+    at_peak = {line["name"]: line["ratio"] / line["share_of_limit"] for line in missed if line["ratio"] and line["share_of_limit"]}
+    words = lambda name, ratio: f", and would be {ratio:.2f} times at the full peak of the matrix product: {'within' if ratio >= TARGETS[name][0] else 'below'} the target of {TARGETS[name][0]:g}"
+    return [f"{line['name']}: {line['ratio'] or line['ours']:.2f}" + (words(line["name"], at_peak[line["name"]]) if line["name"] in at_peak else "") for line in missed]
 
 # %% ../nbs/13_bench.ipynb #f6832cbc
 def seed_noise(

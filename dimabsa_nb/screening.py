@@ -11,8 +11,9 @@ __all__ = ['ASKED', 'TASKS', 'AXES', 'SPACES', 'PHASES', 'SCORES', 'QUESTIONS', 
            'resampled', 'interval', 'measure_of', 'ask_all', 'write_baselines', 'overview', 'counted', 'coarse_sets',
            'ask_digits', 'screen_digits', 'read_candidates', 'systems', 'candidate_facts', 'place_words', 'spelled',
            'with_interval', 'score_line', 'ranked_table', 'corpora_table', 'axes_table', 'best_strict', 'duel',
-           'may_meet', 'verdict', 'verdicts', 'codes_table', 'cost_table', 'digits_table', 'budget_points',
-           'budget_figure', 'ablation_table', 'ablation_words', 'decided_table', 'plain_words', 'screening_chain']
+           'may_meet', 'verdict', 'verdicts', 'codes_table', 'cost_table', 'digits_table', 'digits_words',
+           'budget_points', 'budget_figure', 'ablation_table', 'ablation_words', 'decided_table', 'plain_words',
+           'screening_chain']
 
 # %% ../nbs/23_screening.ipynb #0a4f5479
 import hashlib, json, time
@@ -851,6 +852,20 @@ def digits_table(
     table.insert(0, "rank", range(1, len(table) + 1))
     return table.astype({"EmoLoom rank": "Int64"})
 
+# %% ../nbs/23_screening.ipynb #8d95d5f4
+def digits_words(
+    table:pd.DataFrame # see `digits_table`
+)->str: # one or two sentences; "" for an empty table
+    "Say whether a candidate beats the constant in the coarse task, and whether EmoLoom's ranking puts the same one first."
+    models = table[table["system"] != "constant of each pair"] if len(table) else table
+    if not len(models): return ""
+    best, constant = models.iloc[0], table.set_index("system").loc["constant of each pair", "mean RMSE"]
+    words = f"{best['system']} {'beats' if best['mean RMSE'] < constant else 'is best, and does not beat'} the constant ({best['mean RMSE']:.3f} against {constant:.3f})."
+    ranked = models.dropna(subset="EmoLoom rank")
+    if len(ranked) < 2: return words
+    chosen = ranked.loc[ranked["EmoLoom rank"].astype(int).idxmin(), "system"]
+    return f"{words} EmoLoom's ranking {'would have chosen it too' if chosen == best['system'] else f'would have chosen {chosen}'}."
+
 # %% ../nbs/23_screening.ipynb #29c19a66
 def budget_points(
     candidates:list, # see `read_candidates`
@@ -867,22 +882,23 @@ def budget_points(
                 "macro_f1": scores.get(ASKED, {}).get("macro_f1", np.nan), "skill": scores.get("emobank", {}).get("skill", np.nan)})
     return pd.DataFrame(lines, columns=["candidate", "phase", "seconds", "macro_f1", "skill"])
 
-# %% ../nbs/23_screening.ipynb #b27b33ac
+# %% ../nbs/23_screening.ipynb #14934cb2
 def budget_figure(
     points:pd.DataFrame, # see `budget_points`
     lines:dict # column -> the best baseline's value
 ): # a matplotlib figure
-    "Draw quality over seconds, the best baseline dashed."
+    "Draw quality over seconds, hollow before any training, the best baseline dashed."
     import matplotlib.pyplot as plt
     styles = figure_style()
-    figure, panels = plt.subplots(1, 2, layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(7, 4), layout="constrained")
     for panel, (column, words) in zip(panels, {"macro_f1": "strict Macro-F1, GoEmotions", "skill": "strict VAD skill, EmoBank (people's VAD)"}.items()):
         for style, (name, part) in zip(styles[1:], points.groupby("candidate", sort=False)):
-            panel.plot(part["seconds"], part[column], label=name, **style)
-            for _, point in part.iterrows(): panel.annotate(point["phase"], (point["seconds"], point[column]), textcoords="offset points", xytext=(4, 4), fontsize=7)
+            panel.plot(part["seconds"], part[column], label=f"{name}, after LoRA", **style)
+            before = part[part["phase"] == PHASES["zero-shot"]]
+            panel.plot(before["seconds"], before[column], label=f"{name}, zero-shot", **style | {"linestyle": ""}, markerfacecolor="white", zorder=3)
         panel.axhline(lines[column], color="#1b1b1b", linestyle="--", linewidth=0.8, label="best baseline")
         panel.set(xlabel="seconds of decoding and training", ylabel=words, xlim=(0, None))
-    panels[0].legend()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 # %% ../nbs/23_screening.ipynb #b1d87075
