@@ -539,7 +539,7 @@ def stream(
             file.flush()
     return done
 
-# %% ../nbs/07_coarse.ipynb #e2d8fb48
+# %% ../nbs/07_coarse.ipynb #fbeca9c6
 def extract(
     model,                       # the causal language model, best with its adapter merged
     tokenizer,                   # its tokenizer
@@ -551,10 +551,12 @@ def extract(
     faithful_to: str = "paper",  # "paper" or "release": which prompt
 ) -> pd.DataFrame:               # columns row and probabilities, in the order of `rows`
     "Digit distributions of every row, streamed to disk and resumable at a row."
-    path, numbers = Path(path), rows["row"].tolist()
-    prompts, digits = tokenise(rows, dimension, tokenizer, max_length, faithful_to), digit_ids(tokenizer, dimension)
-    adapter = {name: value for name, value in model.named_parameters() if "lora_" in name}
-    run = fingerprint(adapter, prompts, numbers, dimension, token_budget, str(model.dtype))
+    path, numbers, digits = Path(path), rows["row"].tolist(), digit_ids(tokenizer, dimension)
+    pieces = (rows.iloc[start:start + 256] for start in range(0, len(rows), 256))
+    prompts = [np.array(ids, dtype=np.int32) for piece in pieces for ids in tokenise(piece, dimension, tokenizer, max_length, faithful_to)]
+    known = {name: value for name, value in model.named_parameters() if "lora_" in name}
+    known |= {"prompts": torch.from_numpy(np.concatenate([np.zeros(0, np.int32), *prompts])), "lengths": torch.tensor([len(ids) for ids in prompts])}
+    run = fingerprint(known, numbers, dimension, token_budget, str(model.dtype))
     done = stream(model.eval(), prompts, numbers, digits, path.parent / "checkpoint" / path.name, run, token_budget)
     frame = pd.DataFrame({"row": numbers, "probabilities": [done[number] for number in numbers]})
     write_jsonl(path, frame)

@@ -7,7 +7,8 @@ __all__ = ['SHORT_LAST_LAYER', 'ATTENTION_NAME', 'PrefixTree', 'common_prefix', 
            'additive', 'pad_tree', 'tree_blocks', 'sequence_blocks', 'gather_blocks', 'packed_attention', 'flex_kernel',
            'flex_blocks', 'flex_masks', 'kernel_choice', 'flex_gap', 'last_layer', 'use_packed_attention',
            'layer_windows', 'to_device', 'packed_blocks', 'trailing_states', 'answer_states', 'answer_states_reference',
-           'answer_states_padded', 'token_batches', 'sharing', 'sequence_states', 'embedded', 'lower_states']
+           'answer_states_padded', 'tree_order', 'token_batches', 'sharing', 'sequence_states', 'embedded',
+           'lower_states']
 
 # %% ../nbs/06_packed.ipynb #6667a874
 import functools
@@ -355,17 +356,25 @@ def answer_states_padded(
     states = decoder(input_ids=ids, attention_mask=real.long(), use_cache=False).last_hidden_state
     return states[torch.arange(len(prompts), device=device), real.sum(1) - 1]
 
-# %% ../nbs/06_packed.ipynb #761f10ed
+# %% ../nbs/06_packed.ipynb #423455fe
+def tree_order(
+    prompts: list[list[int]],  # token ids of each prompt, lists or arrays
+) -> list[int]:                # their indices, sorted as lists of numbers are
+    "The order in which prompts that share a beginning are neighbours."
+    return sorted(range(len(prompts)), key=lambda k: np.asarray(prompts[k], dtype=">u4").tobytes())
+
 def token_batches(
     prompts: list[list[int]],  # token ids of each prompt
     budget: int,               # tokens in a batch after sharing; a longer prompt gets a batch of its own
 ) -> list[list[int]]:          # indices into `prompts`, every one once
     "Group prompts that share prefixes into batches of at most `budget` tokens."
     batches, used, previous = [], budget + 1, None
-    for which in sorted(range(len(prompts)), key=lambda k: list(prompts[k])):
+    for which in tree_order(prompts):
         shared = common_prefix(prompts[previous], prompts[which]) if previous is not None else 0
         new = len(prompts[which]) - shared
-        if used + new > budget: batches, used = batches + [[]], len(prompts[which]) - new
+        if used + new > budget:
+            batches.append([])
+            used = len(prompts[which]) - new
         batches[-1].append(which)
         used, previous = used + new, which
     return batches
