@@ -885,16 +885,16 @@ def chinese_behind(
     table = pd.read_csv(Path(root)/"results/quick/table2.csv").query("pair.str.startswith('zho')")
     return int((table.constant_rmse_va < table.joint_rmse_va).sum())
 
-# %% ../nbs/17_docs.ipynb #b6e6cb38
+# %% ../nbs/17_docs.ipynb #70041672
 def speed_claims(
     root, # The repository
     records # The records of profile quick
 )->dict: # Words of the README -> whether the records bear them out; empty where nothing was measured
     "Hold what the README says of speed against the benchmarks' records."
-    if "94_speed" not in records: return {}
+    files = [Path(root)/f"results/quick/speed/{name}.csv" for name in ("rows", "aspects", "accuracy")]
+    if "94_speed" not in records or not all(map(Path.is_file, files)): return {}
     speed, chain = records["94_speed"].metrics, [record for name, record in records.items() if name.startswith(("36", "94"))]
-    folder = Path(root)/"results/quick/speed"
-    rows, aspects, accuracy = (pd.read_csv(folder/f"{name}.csv") for name in ("rows", "aspects", "accuracy"))
+    rows, aspects, accuracy = map(pd.read_csv, files)
     ours = aspects.set_index("aspects").ours_ms
     mean = accuracy.groupby("way")[["rmse_va", "start_rmse_va"]].mean()
     return {
