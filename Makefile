@@ -1,5 +1,5 @@
 # make reproduce   the whole chain in small: real corpora, real weights, 20 minutes on two cores
-# make bench       speed and memory, each against a baseline in the same run, about 70 minutes on two cores
+# make bench       speed and memory, each against a baseline in the same run, about an hour on two cores
 # make docs        the site, in docs/_build/html
 # make check       whether committed tables, figures and README are still what their records say
 # make test        everything that can be checked without a GPU
