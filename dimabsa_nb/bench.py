@@ -835,7 +835,7 @@ def seed_noise(
     difference, noise = float((found["ours"] - found["stock"]).mean()), float(np.sqrt(found.var(ddof=1).mean()))
     return {"difference": difference, "noise": noise, "within": abs(difference) <= noise}
 
-# %% ../nbs/13_bench.ipynb #1f516115
+# %% ../nbs/13_bench.ipynb #a6eb9b7b
 def ratios_figure(
     lines: list,  # benchmark lines
 ):                # a matplotlib figure
@@ -845,7 +845,7 @@ def ratios_figure(
     figure, axes = plt.subplots(figsize=(7, 0.42 * len(shown) + 0.8))
     axes.barh([line["name"] for line in shown], [line["ratio"] for line in shown], color="0.75", edgecolor="black", linewidth=0.6)
     for place, line in enumerate(shown):
-        end = max(line["ratio"], *TARGETS.get(line["name"], (0,))[:1])  # past a target that is missed
+        end = max(line["ratio"], TARGETS.get(line["name"], (0,))[0])  # past a target that is missed
         axes.annotate(f"{line['ratio']:.1f}", (end, place), xytext=(9, 0), textcoords="offset points", va="center")
         if line["name"] in TARGETS: axes.vlines(TARGETS[line["name"]][0], place - 0.45, place + 0.45, color="black", linewidth=2)
     axes.axvline(1, color="black", linewidth=0.6, linestyle=":")
