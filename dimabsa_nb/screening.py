@@ -831,7 +831,7 @@ def cost_table(
                 "training seconds": spent(lambda name: name == "training") if phase == "trained" else 0.0, "peak memory MB": metrics.get("peak_memory_mb", np.nan)})
     return pd.DataFrame(lines)
 
-# %% ../nbs/23_screening.ipynb #414e17a9
+# %% ../nbs/23_screening.ipynb #7e4f7456
 def digits_table(
     candidates:list, # see `read_candidates`
     ranked:pd.DataFrame # see `ranked_table`
@@ -846,7 +846,7 @@ def digits_table(
                 line |= {f"{dimension} RMSE": quality["rmse"], f"{dimension} PCC": quality["pcc"], f"{dimension} digit right": quality["accuracy"]}
             lines.append(line | {"mean RMSE": np.mean([quality["rmse"] for quality in by.values()]), "EmoLoom rank": ranks.get(name, pd.NA)})
             constant = {f"{dimension} RMSE": quality["constant_rmse"] for dimension, quality in by.items()}
-    if not lines: return pd.DataFrame(columns=["rank", "system"])
+    if not lines: return pd.DataFrame(columns=["rank", "system", "mean RMSE"])
     lines.append({"system": "constant of each pair", "rows": lines[0]["rows"], **constant, "mean RMSE": np.mean(list(constant.values())), "EmoLoom rank": pd.NA})
     table = pd.DataFrame(lines).sort_values("mean RMSE", kind="stable").reset_index(drop=True)
     table.insert(0, "rank", range(1, len(table) + 1))
