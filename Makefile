@@ -18,6 +18,7 @@ READY := .venv/ready-$(notdir $(LOCK))
 
 reproduce: $(READY)
 	$(BIN)/dimabsa run $(PROFILE)
+	@$(MAKE) --no-print-directory readme cards
 
 test: $(READY)
 	@echo "== notebooks are clean, and exported as they are"
@@ -44,8 +45,9 @@ docs: $(READY)
 
 bench: $(READY)
 	$(BIN)/dimabsa bench --profile $(PROFILE)
+	@$(MAKE) --no-print-directory readme cards
 
-# the README's tables are the committed ones
+# the README's tables are those of results/quick; fresh results bring a fresh README and fresh cards
 readme: $(READY)
 	$(BIN)/python -c "from pathlib import Path; from dimabsa_nb.report import splice_readme as splice; \
 	page, table = Path('README.md'), Path('results/quick/table2.md'); page.write_text(splice(page.read_text('utf-8'), table.read_text('utf-8')), 'utf-8')"

@@ -14,8 +14,7 @@ __all__ = ['PARTS', 'NOT_RUN', 'HOST', 'SYMBOLS', 'TEMPORARY', 'KERNEL', 'SHOWN'
            'printed_value', 'verdict', 'run_wins', 'pooled_print', 'contents', 'profile_files', 'filled', 'svg_text',
            'svg_box', 'svg_arrow', 'svg_bars', 'coarse_column', 'architecture', 'package', 'fetch_package', 'member',
            'page_links', 'written_pages', 'chapter_page', 'write_sources', 'run_sphinx', 'build_site', 'stale_files',
-           'chain_cost', 'duel', 'chinese_behind', 'speed_claims', 'screening_claims', 'claims', 'speed_tables',
-           'stale_readme', 'stale', 'check_committed', 'make_docs']
+           'speed_tables', 'stale_readme', 'stale', 'check_committed', 'make_docs']
 
 # %% ../nbs/17_docs.ipynb #2727ca29
 import ast, base64, hashlib, io, json, os, posixpath, re, shutil, subprocess, tarfile, tokenize
@@ -860,87 +859,6 @@ def stale_files(
     there = [path.relative_to(root).as_posix() for kind in ("results", "figures") for path in sorted((root/kind/profile).rglob("*")) if path.is_file()]
     return problems + [f"{name}: no record names it; remove it" for name in there if name not in claimed and "/records/" not in name]
 
-# %% ../nbs/17_docs.ipynb #6d392b27
-def chain_cost(
-    records # The records of a profile
-)->tuple: # (minutes, peak memory in GB, the notebook that needs it)
-    "Add up what the main chain cost."
-    chain = [record for record in records.values() if not record.stage.startswith(("34", "35", "36", "94", "95"))]
-    most = max(chain, key=lambda record: record.peak_memory_mb or 0)
-    return sum(record.seconds for record in chain) / 60, most.peak_memory_mb / 1024, most.stage.split("@")[0]
-
-# %% ../nbs/17_docs.ipynb #1b82ad26
-def duel(
-    records, # The records of a profile
-    name:str # Such as "joint - constant"
-)->dict: # difference, low, high
-    "Take one comparison from the record of Table 2."
-    return next(found for found in records["92_main_results"].metrics["comparisons"] if found["comparison"] == name)
-
-# %% ../nbs/17_docs.ipynb #a5061fd1
-def chinese_behind(
-    root # The repository
-)->int: # On how many of the three Chinese pairs the constant is ahead
-    "Look at the Chinese pairs of the committed Table 2."
-    table = pd.read_csv(Path(root)/"results/quick/table2.csv").query("pair.str.startswith('zho')")
-    return int((table.constant_rmse_va < table.joint_rmse_va).sum())
-
-# %% ../nbs/17_docs.ipynb #25e0957e
-def speed_claims(
-    root, # The repository
-    records # The records of profile quick
-)->dict: # Words of the README -> whether the records bear them out; empty where nothing was measured
-    "Hold what the README says of speed against the benchmarks' records."
-    files = [Path(root)/f"results/quick/speed/{name}.csv" for name in ("rows", "aspects", "accuracy")]
-    if "94_speed" not in records or not all(map(Path.is_file, files)): return {}
-    speed, chain = records["94_speed"].metrics, [record for name, record in records.items() if name.startswith(("36", "94"))]
-    rows, aspects, accuracy = map(pd.read_csv, files)
-    ours = aspects.set_index("aspects").ours_ms
-    mean = accuracy.groupby("way")[["rmse_va", "start_rmse_va"]].mean()
-    return {
-        "the same for each row up to 16,000 of them, in flat memory": rows.rows.max() == 16000 and not any(name.startswith("extraction") for name in speed["missed"]),
-        "an aspect costs less than a third when its text has eight": ours[8] < ours[1] / 3,
-        "within seed noise over three seeds": speed["accuracy"]["within"] and accuracy.seed.nunique() == 3,
-        "with the 192 training rows of that comparison neither improves on the linear probe": set(accuracy.train_rows) == {192} and (mean.rmse_va > mean.start_rmse_va).all(),
-        "One target is missed: encoder prediction. What is left without padding runs near this machine's limit, and even at the full peak of its matrix product it would not reach the target":
-            speed["missed"] == ["encoder prediction against the stock padded loop"] and "below the target" in speed["missed_words"][0],
-        "an hour on two CPU cores, with 12 GB of memory": 50 < sum(record.seconds for record in chain) / 60 < 65 and max(record.peak_memory_mb or 0 for record in chain) / 1024 < 12}
-
-# %% ../nbs/17_docs.ipynb #9636b601
-def screening_claims(
-    records # The records of a profile
-)->dict: # Words of the README -> whether the records bear them out; empty where nothing was screened
-    "Hold what the README says of the screened models against their records."
-    if "95_screening" not in records: return {}
-    metrics = records["95_screening"].metrics
-    first, second = sorted(metrics["ranked"], key=lambda name: metrics["ranked"][name]["rank"])[:2]
-    vad = [line["verdict"] for line in metrics["verdicts"] if line["measure"].startswith("VAD")]
-    labels = {line["corpus"]: line["verdict"] for line in metrics["verdicts"] if line["measure"].startswith("Macro-F1")}
-    digits = [line["system"] for line in metrics["coarse"]][:3]
-    minutes = sum(record.seconds for name, record in records.items() if name.startswith(("34", "95"))) / 60
-    return {
-        "SmolLM2-135M-Instruct is ranked first and Gemma-3-270M second": (first, second) == ("smollm2-135m-instruct after LoRA", "gemma-3-270m after LoRA"),
-        "it beats the majority label on GoEmotions, and no model clearly does on DailyDialog": labels == {"goemotions": "beats it", "dailydialog": "no clear difference"},
-        "no model beats the constant VAD on any corpus": len(vad) == 3 and set(vad) == {"is below it"},
-        "the order is the other way round, and neither model beats the constant": digits == ["constant of each pair", second, first],
-        "13 minutes on two CPU cores": minutes < 13.5}
-
-# %% ../nbs/17_docs.ipynb #4e0d4b82
-def claims(
-    root # The repository
-)->dict: # Words of the README -> whether the records bear them out
-    "Hold the README's statements against the records."
-    found = committed_records(root, "quick")
-    minutes, memory, where = chain_cost(found)
-    systems, coarse = found["92_main_results"].metrics, found["93_ablations"].metrics["coarse"]
-    return speed_claims(root, found) | screening_claims(found) | {
-        "20 minutes at most on two CPU cores, with 4 GB of memory (the peak, in `31_coarse`)": minutes < 20 and memory < 4.05 and where == "31_coarse",
-        "the joint system beats the constant predictor on the same rows, and the interval of the difference excludes zero": duel(found, "joint - constant")["high"] < 0,
-        "trained on true bins and met by the LLM's bins at test time, do not": duel(found, "separate - constant")["difference"] > 0,
-        "on two of the three Chinese pairs the constant is still ahead": chinese_behind(root) == 2,
-        "the joint encoder's arousal correlates less with the labels than the separate one's": systems["joint"]["pcc_a"] < systems["separate"]["pcc_a"],
-        "The coarse arousal LLM alone errs more than the constant": coarse["arousal"]["rmse"] > coarse["arousal"]["constant_rmse"]}
-
 # %% ../nbs/17_docs.ipynb #2b2b7d94
 def speed_tables(
     root # The repository
@@ -954,15 +872,9 @@ def speed_tables(
 def stale_readme(
     root # The repository
 )->list: # One line per problem
-    "Compare the README with the records."
+    "Compare the README's tables with the committed ones."
     readme, tables = (Path(root)/"README.md").read_text("utf-8"), {"results/quick/table2.md": splice_readme, **speed_tables(root)}
-    one_line, problems = re.sub(r"\s+", " ", readme), []
-    for name, splice in tables.items():
-        if splice(readme, (Path(root)/name).read_text("utf-8")) != readme: problems.append(f"README.md: its table is not {name}; run `make readme`")
-    for words, holds in claims(root).items():
-        if words not in one_line: problems.append(f"README.md: does not say {words!r} any more; bring `claims` in nbs/17_docs.ipynb up to date")
-        elif not holds: problems.append(f"README.md: says {words!r}, but results/quick does not bear it out; mend the sentence")
-    return problems
+    return [f"README.md: its table is not {name}; run `make readme`" for name, splice in tables.items() if splice(readme, (Path(root)/name).read_text("utf-8")) != readme]
 
 # %% ../nbs/17_docs.ipynb #5962ab6a
 def stale(

@@ -2,8 +2,11 @@
 import functools
 import http.server
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 
 from dimabsa_nb.corpus import UserError
 from dimabsa_nb.docs import build_site, chapters, member, package, page_links, run_sphinx, stale
+from dimabsa_nb.records import digest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 AXE = {"preload": False, "iframes": False, "resultTypes": ["violations"]}
@@ -46,23 +50,33 @@ def test_a_changed_table_or_figure_is_found(copy, name):
     assert any(problem.startswith(f"{name}: is not what") for problem in stale(copy))
 
 
-@pytest.mark.parametrize("before, after, expected", [(r"\| (\d)\.(\d{3}) \|", r"| \1.\g<2>1 |", "make readme"), (r"with \d+ GB of memory \(the peak", "with 9 GB of memory (the peak", "bring `claims`"),
-                                                     ("excludes zero", "includes zero", "bring `claims`")])
-def test_a_changed_number_of_the_readme_is_found(copy, before, after, expected):
+def test_a_changed_number_of_the_readme_is_found(copy):
     readme = copy / "README.md"
-    changed, count = re.subn(before, after, readme.read_text("utf-8"), count=1)
+    changed, count = re.subn(r"\| (\d)\.(\d{3}) \|", r"| 1.\g<2>1 |", readme.read_text("utf-8"), count=1)
     assert count == 1
     readme.write_text(changed, "utf-8")
     [problem] = stale(copy)
-    assert problem.startswith("README.md: ") and expected in problem
+    assert problem.startswith("README.md: ") and "make readme" in problem
 
 
-def test_a_sentence_that_the_records_no_longer_bear_out_is_found(copy):
-    path = copy / "results/quick/records/92_main_results.json"
-    record = json.loads(path.read_text("utf-8"))
-    next(found for found in record["metrics"]["comparisons"] if found["comparison"] == "joint - constant")["high"] = 0.01
-    path.write_text(json.dumps(record), "utf-8")
-    assert any("but results/quick does not bear it out" in problem for problem in stale(copy))
+def test_fresh_results_with_a_fresh_readme_and_fresh_cards_are_sound(copy):
+    """What `make reproduce` leaves where its figures are not the committed ones; the text around the tables stays."""
+    for path in (copy / "results/quick/records").glob("*.json"):
+        record = json.loads(path.read_text("utf-8"))
+        for name in record["outputs"]:
+            file = copy / name.replace("/", "/quick/", 1)
+            if name.endswith(("table2.md", "table2.csv", "comparisons.csv", "speed.md")) and file.exists():
+                file.write_text(re.sub(r"\b([01]\.)(\d)", lambda found: f"{found[1]}{9 - int(found[2])}", file.read_text("utf-8")), "utf-8")
+                record["outputs"][name] = digest(file)
+        path.write_text(json.dumps(record), "utf-8")
+    problems = stale(copy)
+    assert sum("make readme" in problem for problem in problems) == 2 and sum("make cards" in problem for problem in problems) >= 2
+    for name in ("Makefile", "pyproject.toml", "locks/cpu.txt", ".venv/ready-cpu.txt"):  # the last is the youngest
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_text((REPOSITORY / name).read_text("utf-8") if name == "Makefile" else "")
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # also where make runs these tests
+    subprocess.run(["make", "-s", f"BIN={Path(sys.executable).parent}", "readme", "cards"], cwd=copy, env=alone, check=True)
+    assert stale(copy) == []
 
 
 # --- the site -------------------------------------------------------------------------------------------------------------
