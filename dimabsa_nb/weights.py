@@ -18,7 +18,7 @@ __all__ = ['E5_WHEELS', 'GEMMA_PARTS', 'GEMMA_GGUF', 'GEMMA_WHEELS', 'SMOLLM_WHE
            'attention_choice']
 
 # %% ../nbs/05_weights.ipynb #82ded876
-import base64, json, re, shutil, struct, subprocess, sys, tempfile, time, zipfile
+import base64, json, os, re, shutil, struct, subprocess, sys, tempfile, time, zipfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -722,11 +722,13 @@ def choose_dtype(
     device, # a `torch.device`, or its name
     requested: str = "auto", # "auto", "float32" or "bfloat16"
     ): # a `torch.dtype`, and the reason in words
-    "bfloat16 where it pays, float32 otherwise."
+    "What `DIMABSA_DTYPE` says, else bfloat16 where it pays, float32 otherwise."
     import torch
     names = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     pays, reason = has_bf16(torch.device(device))
-    if requested == "auto": return names["bfloat16" if pays else "float32"], reason
+    said = os.environ.get("DIMABSA_DTYPE")
+    if said and said not in names: raise WeightsError(f"DIMABSA_DTYPE={said}: not known; use float32 or bfloat16")
+    if requested == "auto": return (names[said], f"DIMABSA_DTYPE says so ({reason})") if said else (names["bfloat16" if pays else "float32"], reason)
     if requested in names: return names[requested], f"asked for ({reason})"
     raise WeightsError(f"dtype {requested!r}: not known; use auto, float32 or bfloat16")
 

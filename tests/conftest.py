@@ -1,7 +1,10 @@
-"""What several test files share: a browser, and axe-core to run in it."""
+"""What several test files share: the precision they run in, a browser, and axe-core to run in it."""
+import os
 import shutil
 
 import pytest
+
+os.environ["DIMABSA_DTYPE"] = os.environ.get("DIMABSA_DTYPE") or "float32"  # whatever the machine prefers; DIMABSA_DTYPE=bfloat16 must hold, too
 
 
 @pytest.fixture(scope="session")

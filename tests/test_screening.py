@@ -179,7 +179,9 @@ def test_untrained_candidates_rank_last(screened):
     assert (codes[list(CODES)].sum(axis=1) == codes.texts).all() and (codes.ok == 0).all()
     assert "no model" in (folder/"verdicts.md").read_text() and "SYNTHETIC" in (folder/"ranked.md").read_text()
     assert {path.stem for path in folder.glob("*.tex")} >= {"ranked", "zero_shot", "verdicts", "corpora", "vad", "codes", "cost", "coarse", "decided"}
-    assert pd.read_csv(folder/"cost.csv")["KV-on differs"].tolist() == ["0 of 10", "0 of 20"] * 2
+    differs = pd.read_csv(folder/"cost.csv")["KV-on differs"].str.extract(r"^(\d+) of (\d+)$").astype(int)
+    assert differs[1].tolist() == [10, 20] * 2 and (differs[0] <= differs[1]).all()
+    if os.environ["DIMABSA_DTYPE"] == "float32": assert (differs[0] == 0).all()  # in bfloat16 near ties fall either way
     assert set(json.loads((screened/"figures/smoke/screening/captions.json").read_text())) == {"budget"}
 
 

