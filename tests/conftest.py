@@ -23,8 +23,8 @@ def chromium():
 @pytest.fixture(scope="session")
 def axe():
     """The source of axe-core, from its npm package at the pinned version."""
-    from dimabsa_nb.corpus import UserError
-    from dimabsa_nb.docs import member, package
+    from dimabsa_nb.core import UserError
+    from builder.site import member, package
     try:
         return member(package("axe-core"), "axe.min.js").decode("utf-8")
     except UserError as error:

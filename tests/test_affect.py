@@ -6,8 +6,8 @@ import random
 import numpy as np
 import pytest
 
-from dimabsa_nb import affect
-from dimabsa_nb.corpus import CorpusError, DataUnavailable, UserError, sha256
+from dimabsa_nb.emoloom import corpora
+from dimabsa_nb.core import CorpusError, DataUnavailable, UserError, file_sha256
 
 FOLDER = os.environ.get("DIMABSA_AFFECT")
 real = pytest.mark.skipif(not FOLDER, reason="DIMABSA_AFFECT is not set: the emotion corpora are not at hand")
@@ -20,21 +20,21 @@ real = pytest.mark.skipif(not FOLDER, reason="DIMABSA_AFFECT is not set: the emo
     ("emobank", {"train": 8062, "dev": 1000, "test": 1000}),
 ])
 def test_published_sizes(name, splits):
-    assert affect.load_corpus(name)["split"].value_counts().to_dict() == splits
+    assert corpora.load_corpus(name)["split"].value_counts().to_dict() == splits
 
 
 @real
 def test_copies_across_splits():
-    counts = {name: affect.drop_duplicates_across_splits(affect.load_corpus(name)) for name in ("goemotions", "dailydialog")}
+    counts = {name: corpora.drop_duplicates_across_splits(corpora.load_corpus(name)) for name in ("goemotions", "dailydialog")}
     assert {name: found for name, (_, found) in counts.items()} == {"goemotions": {"dev": 43, "test": 37}, "dailydialog": {"dev": 69, "test": 93}}
     for name, (kept, _) in counts.items():
-        assert set(affect.drop_duplicates_across_splits(kept)[1].values()) == {0}, name
+        assert set(corpora.drop_duplicates_across_splits(kept)[1].values()) == {0}, name
         assert (kept["split"] != "train").sum() == {"goemotions": 10853, "dailydialog": 15809}[name]
 
 
 @real
 def test_one_dialogue_has_a_label_too_few(caplog):
-    with caplog.at_level(logging.WARNING): rows = affect.load_corpus("dailydialog")
+    with caplog.at_level(logging.WARNING): rows = corpora.load_corpus("dailydialog")
     assert rows.loc[~rows["usable"], "group"].unique().tolist() == ["train-7852"]
     assert "train.zip:7852: 12 utterances and 11 labels" in caplog.text
     assert rows.groupby("split")["group"].nunique().to_dict() == {"train": 11118, "dev": 1000, "test": 1000}
@@ -42,7 +42,7 @@ def test_one_dialogue_has_a_label_too_few(caplog):
 
 @real
 def test_every_empathetic_test_prompt_finds_its_label(caplog):
-    with caplog.at_level(logging.WARNING): rows = affect.load_corpus("empatheticdialogues")
+    with caplog.at_level(logging.WARNING): rows = corpora.load_corpus("empatheticdialogues")
     assert rows["usable"].all() and not caplog.text
     if rows["file"].isin(["valid.csv", "test.csv"]).all():
         sizes = rows["split"].value_counts()
@@ -52,31 +52,31 @@ def test_every_empathetic_test_prompt_finds_its_label(caplog):
 @real
 def test_lexicon_on_peoples_judgements():
     "Weak VAD is not ground truth: r is 0.48, 0.22 and 0.18."
-    lexicon, rows = affect.read_glasgow(), affect.load_corpus("emobank")
+    lexicon, rows = corpora.read_glasgow(), corpora.load_corpus("emobank")
     assert len(lexicon.words) == 5553 - 871
-    weak = affect.add_weak_vad(rows.assign(valence=np.nan, vad_source=""), lexicon)
+    weak = corpora.add_weak_vad(rows.assign(valence=np.nan, vad_source=""), lexicon)
     hit = weak["vad_source"] == "lexicon"
     assert hit.sum() == 7688
-    found = [round(np.corrcoef(weak.loc[hit, axis], rows.loc[hit, axis])[0, 1], 2) for axis in affect.VAD]
+    found = [round(np.corrcoef(weak.loc[hit, axis], rows.loc[hit, axis])[0, 1], 2) for axis in corpora.VAD_AXES]
     assert found == [0.48, 0.22, 0.18]
 
 
 @real
 def test_files_are_the_pinned_ones():
-    for name, files in affect.SOURCES.items():
+    for name, files in corpora._SOURCES.items():
         for file, (_, digest) in files.items():
-            path = affect.affect_folder(name)/file
+            path = corpora.affect_folder(name)/file
             if name == "glasgow" or not path.exists(): continue  # the lexicon is at hand with one header line, published with two
-            assert sha256(path) == digest, path
+            assert file_sha256(path) == digest, path
 
 
 def test_without_data_or_network(tmp_path, monkeypatch):
     monkeypatch.delenv("DIMABSA_AFFECT", raising=False)
     monkeypatch.setenv("DIMABSA_CACHE", str(tmp_path))
-    sources = {name: {file: ((tmp_path/"nowhere").as_uri(), digest) for file, (_, digest) in files.items()} for name, files in affect.SOURCES.items()}
-    monkeypatch.setattr(affect.fetch_affect, "__defaults__", (None, sources))
-    for name in affect.CORPORA:
-        with pytest.raises(DataUnavailable, match=f"set DIMABSA_AFFECT to the folder that holds {name}/") as caught: affect.load_corpus(name)
+    sources = {name: {file: ((tmp_path/"nowhere").as_uri(), digest) for file, (_, digest) in files.items()} for name, files in corpora._SOURCES.items()}
+    monkeypatch.setattr(corpora._fetch_affect, "__defaults__", (None, sources))
+    for name in corpora.CORPORA:
+        with pytest.raises(DataUnavailable, match=f"set DIMABSA_AFFECT to the folder that holds {name}/") as caught: corpora.load_corpus(name)
         assert "\n" not in str(caught.value) and "DIMABSA_DATA" not in str(caught.value)
 
 
@@ -98,8 +98,8 @@ def breakages(data, chance):
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_files(name, tmp_path):
     chance, refused = random.Random(name), 0
-    affect.synthetic_affect(tmp_path, size=12)
-    load = affect.read_glasgow if name == "glasgow" else lambda folder: affect.load_corpus(name, folder)
+    corpora.synthetic_affect(tmp_path, size=12)
+    load = corpora.read_glasgow if name == "glasgow" else lambda folder: corpora.load_corpus(name, folder)
     for file in BROKEN[name]:
         whole = (tmp_path/file).read_bytes()
         for data in [broken for _ in range(40) for broken in breakages(whole, chance)]:
@@ -114,7 +114,7 @@ def test_broken_files(name, tmp_path):
 
 
 def test_a_broken_archive_is_refused(tmp_path):
-    affect.synthetic_affect(tmp_path, size=12)
+    corpora.synthetic_affect(tmp_path, size=12)
     for data in (b"", b"not an archive", b"\x1f\x8b" + b"\x00" * 40):
-        (tmp_path/"empatheticdialogues"/affect.OFFICIAL_ARCHIVE).write_bytes(data)
-        with pytest.raises(CorpusError, match="not the official archive"): affect.load_corpus("empatheticdialogues", tmp_path)
+        (tmp_path/"empatheticdialogues"/corpora._OFFICIAL_ARCHIVE).write_bytes(data)
+        with pytest.raises(CorpusError, match="not the official archive"): corpora.load_corpus("empatheticdialogues", tmp_path)

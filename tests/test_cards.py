@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dimabsa_nb.cards import FILES, blocks, read_references, write_cards
+from builder.cards import FILES, blocks, read_references, write_cards
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTINGS = configparser.ConfigParser()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dimabsa_nb.corpus import read_jsonl
+from dimabsa_nb.core import read_jsonl
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DIMABSA = [sys.executable, "-c", "from dimabsa_nb.cli import app; app()"]
@@ -63,20 +63,20 @@ def kill_in_training(root, stage):
 
 def test_killed_twice_in_training_it_ends_in_the_same_bytes(undisturbed, tmp_path):
     root = checkout(tmp_path)
-    kill_in_training(root, "31_coarse@valence")
-    kill_in_training(root, "33_encoder@joint")
+    kill_in_training(root, "31_train_coarse@valence")
+    kill_in_training(root, "33_train_encoder@joint")
     said = dimabsa(root, "run", "smoke", *OFTEN)
-    assert "33_encoder@joint: goes on where it was stopped" in said
+    assert "33_train_encoder@joint: goes on where it was stopped" in said
     assert records(root) == records(undisturbed)
     assert published(root) == published(undisturbed)
 
 
 def test_another_seed_gives_other_predictions(undisturbed, tmp_path):
     root = checkout(tmp_path)
-    dimabsa(root, "run", "smoke", "-p", "seed=7", "-p", "30_prepare.seed=42", "--only", "30_prepare")
-    for stage in ("31_coarse", "32_guidance", "33_encoder@joint"):
-        dimabsa(root, "run", "smoke", "-p", "seed=7", "-p", "30_prepare.seed=42", "--only", stage)
-    ours, theirs = (read_jsonl(folder / "runs/smoke/33_encoder@joint/predictions.jsonl") for folder in (root, undisturbed))
+    dimabsa(root, "run", "smoke", "-p", "seed=7", "-p", "30_prepare_rows.seed=42", "--only", "30_prepare_rows")
+    for stage in ("31_train_coarse", "32_extract_guidance", "33_train_encoder@joint"):
+        dimabsa(root, "run", "smoke", "-p", "seed=7", "-p", "30_prepare_rows.seed=42", "--only", stage)
+    ours, theirs = (read_jsonl(folder / "runs/smoke/33_train_encoder@joint/predictions.jsonl") for folder in (root, undisturbed))
     assert ours["row"].tolist() == theirs["row"].tolist()
     assert (ours["valence"] != theirs["valence"]).mean() > 0.9
 
@@ -104,9 +104,9 @@ def test_an_edited_plot_reruns_its_notebook_alone(undisturbed):
 
 def test_notebooks_also_run_by_hand(undisturbed, tmp_path):
     run = undisturbed / "runs/smoke"
-    given = {"out": tmp_path / "by-hand", "prepare": run / "30_prepare", "model": "tiny-random-qwen3", "epochs": 1, "seed": 3}
+    given = {"out": tmp_path / "by-hand", "prepare": run / "30_prepare_rows", "model": "tiny-random-qwen3", "epochs": 1, "seed": 3}
     arguments = [word for name, value in given.items() for word in ("-p", name, str(value))]
-    command = [sys.executable, "-m", "papermill", str(undisturbed / "nbs/31_coarse.ipynb"), str(tmp_path / "opened.ipynb"), "-k", "python3", *arguments]
+    command = [sys.executable, "-m", "papermill", str(undisturbed / "nbs/31_train_coarse.ipynb"), str(tmp_path / "opened.ipynb"), "-k", "python3", *arguments]
     answer = subprocess.run(command, cwd=undisturbed, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(undisturbed)})
     assert answer.returncode == 0, answer.stderr
     assert (tmp_path / "by-hand/adapter/adapter_model.safetensors").is_file()
@@ -114,11 +114,11 @@ def test_notebooks_also_run_by_hand(undisturbed, tmp_path):
 
 def test_the_system_predicts_what_the_chain_predicted(undisturbed, tmp_path):
     run = undisturbed / "runs/smoke"
-    rows = read_jsonl(run / "30_prepare/rows.jsonl").merge(read_jsonl(run / "33_encoder@joint/predictions.jsonl")[["row"]])
+    rows = read_jsonl(run / "30_prepare_rows/rows.jsonl").merge(read_jsonl(run / "33_train_encoder@joint/predictions.jsonl")[["row"]])
     rows = rows[rows["pair"] == "eng_laptop"]
     asked = [{"ID": text_id, "Text": part["text"].iloc[0], "Aspect": part["aspect"].tolist()} for text_id, part in rows.groupby("id", sort=False)]
     (tmp_path / "eng_laptop.jsonl").write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in asked))
-    dimabsa(undisturbed, "predict", run / "33_encoder@joint/system", tmp_path / "eng_laptop.jsonl", "-o", tmp_path / "answers.jsonl")
+    dimabsa(undisturbed, "predict", run / "33_train_encoder@joint/system", tmp_path / "eng_laptop.jsonl", "-o", tmp_path / "answers.jsonl")
     answered = (tmp_path / "answers.jsonl").read_text()
     submitted = (run / "92_main_results/submission/pred_eng_laptop.jsonl").read_text()
     expected = {item["ID"]: item["Aspect_VA"] for item in map(json.loads, submitted.splitlines())}
@@ -130,11 +130,11 @@ def test_the_system_predicts_what_the_chain_predicted(undisturbed, tmp_path):
 
 
 def test_the_tiny_qwen_reads_the_answer_token(undisturbed):
-    settings = json.loads((undisturbed / "runs/smoke/31_coarse@arousal/adapter/coarse.json").read_text())
+    settings = json.loads((undisturbed / "runs/smoke/31_train_coarse@arousal/adapter/coarse.json").read_text())
     assert settings["model"] == "tiny-random-qwen3"
-    from dimabsa_nb.coarse import adapter_settings, load_adapters, tokenise
-    folder = undisturbed / "runs/smoke/31_coarse@arousal/adapter"
+    from dimabsa_nb.coarse import _adapter_settings, load_adapters, tokenise
+    folder = undisturbed / "runs/smoke/31_train_coarse@arousal/adapter"
     _, tokenizer, found = load_adapters({"arousal": folder})
-    assert found == {"arousal": adapter_settings(folder)}
-    rows = read_jsonl(undisturbed / "runs/smoke/30_prepare/rows.jsonl").head(3)
+    assert found == {"arousal": _adapter_settings(folder)}
+    rows = read_jsonl(undisturbed / "runs/smoke/30_prepare_rows/rows.jsonl").head(3)
     assert {tokenizer.decode(ids[-1:]) for ids in tokenise(rows, "arousal", tokenizer)} == {"<ANS>"}

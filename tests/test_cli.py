@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from typer.testing import CliRunner
 
 from dimabsa_nb.cli import app
-from dimabsa_nb.corpus import synthetic_corpus
+from dimabsa_nb.synthetic import synthetic_corpus
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -90,7 +90,7 @@ def test_score_for_people(corpus):
     (["run", "toy", "-p", "value={[]:1}"], "value = '{[]:1}' is str, not float"),
     (["run", "toy", "--only", "91_dataset", "--from", "91_dataset"], "--only 91_dataset and --from 91_dataset exclude each other"),
     (["run", "toy", "--dry-run", "--only", "91_dataset", "--from", "91_dataset"], "exclude each other"),
-    (["run", "toy", "--only", "33_encoder"], "no stage '33_encoder'; there are: 91_dataset"),
+    (["run", "toy", "--only", "33_train_encoder"], "no stage '33_train_encoder'; there are: 91_dataset"),
     (["verify", "toy"], "no git checkout"),
     (["data", "check", "--data", "nowhere"], "nowhere: holds no corpus"),
     (["score", "nowhere", "nowhere"], "nowhere"),
@@ -209,7 +209,7 @@ def test_cleaning_keeps_the_parameters_tag(tmp_path):
     (tmp_path / "nbs").mkdir()
     (tmp_path / "settings.ini").write_text((REPOSITORY / "settings.ini").read_text())
     tagged = new_code_cell("seed = 0", metadata={"tags": ["parameters"], "collapsed": True})
-    nbformat.write(new_notebook(cells=[tagged]), tmp_path / "nbs/30_prepare.ipynb")
+    nbformat.write(new_notebook(cells=[tagged]), tmp_path / "nbs/30_prepare_rows.ipynb")
     subprocess.run([sys.executable, "-c", "from nbdev.clean import nbdev_clean; nbdev_clean()"], cwd=tmp_path, check=True, capture_output=True)
-    [cell] = json.loads((tmp_path / "nbs/30_prepare.ipynb").read_text())["cells"]
+    [cell] = json.loads((tmp_path / "nbs/30_prepare_rows.ipynb").read_text())["cells"]
     assert cell["metadata"] == {"tags": ["parameters"]}

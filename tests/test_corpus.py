@@ -6,8 +6,10 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from dimabsa_nb import corpus
-from dimabsa_nb.corpus import CorpusError, DataUnavailable, inspect_corpus, read_corpus, synthetic_corpus, table1
+from dimabsa_nb import core, corpus
+from dimabsa_nb.core import CorpusError, DataUnavailable
+from dimabsa_nb.corpus import inspect_corpus, read_corpus, table1
+from dimabsa_nb.synthetic import synthetic_corpus
 
 GOOD = {"ID": "1", "Text": "The lid is stiff.", "Aspect_VA": [{"Aspect": "lid", "VA": "3.20#5.10"}]}
 NAME = "eng_device_test_task1.jsonl"
@@ -128,13 +130,13 @@ def test_no_data_and_no_network(tmp_path, monkeypatch):
 def test_fetch_repairs_a_broken_file_and_leaves_the_others(tmp_path):
     synthetic_corpus(tmp_path / "there", texts_per_pair=3)
     paths = sorted((tmp_path / "there").rglob("*.jsonl"))
-    files = {path.relative_to(tmp_path / "there").as_posix(): corpus.sha256(path) for path in paths}
-    corpus.fetch(tmp_path / "here", (tmp_path / "there").as_uri(), files)
+    files = {path.relative_to(tmp_path / "there").as_posix(): core.file_sha256(path) for path in paths}
+    corpus.fetch_corpora(tmp_path / "here", (tmp_path / "there").as_uri(), files)
     broken, kept = [tmp_path / "here" / name for name in list(files)[:2]]
     broken.write_bytes(b"{")
     before = kept.stat().st_mtime_ns
-    corpus.fetch(tmp_path / "here", (tmp_path / "there").as_uri(), files)
-    assert corpus.sha256(broken) == list(files.values())[0] and kept.stat().st_mtime_ns == before
+    corpus.fetch_corpora(tmp_path / "here", (tmp_path / "there").as_uri(), files)
+    assert core.file_sha256(broken) == list(files.values())[0] and kept.stat().st_mtime_ns == before
 
 
 def contents(folder):
@@ -184,7 +186,7 @@ def test_tables_survive_the_disk(tmp_path):
     rows["probabilities"] = [[0.1 + 0.2, 1e-17, 1 / 3]] * len(rows)
     rows["valence"] = rows.valence / 3
     rows.loc[rows.index[0], "arousal"] = float("nan")
-    back = corpus.read_jsonl(corpus.write_jsonl(tmp_path / "rows.jsonl", rows))
+    back = core.read_jsonl(core.write_jsonl(tmp_path / "rows.jsonl", rows))
     pd.testing.assert_frame_equal(back, rows.reset_index(drop=True), check_exact=True)
     assert not list(tmp_path.glob(".*"))
 
@@ -236,7 +238,7 @@ def test_the_official_defects(official):
 def test_the_official_files_are_the_pinned_ones(official):
     root = corpus.corpus_root(corpus.find_data())
     for name, digest in corpus.OFFICIAL_FILES.items():
-        assert corpus.sha256(root / name.removeprefix(corpus.SUBTASK + "/")) == digest
+        assert core.file_sha256(root / name.removeprefix(corpus._SUBTASK + "/")) == digest
 
 
 def test_the_official_internal_split_does_not_leak(official):

@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from dimabsa_nb.corpus import UserError
-from dimabsa_nb.docs import build_site, chapters, member, package, page_links, run_sphinx, stale
+from dimabsa_nb.core import UserError
+from builder.site import build_site, chapters, member, package, page_links, run_sphinx, stale
 from dimabsa_nb.records import digest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -209,7 +209,7 @@ def test_search_finds_rmse_va_and_its_page(tab, site):
     tab.keyboard.press("Enter")
     tab.wait_for_selector("#search-results li a")
     found = tab.locator("#search-results li a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
-    assert any(link.split("?")[0].split("#")[0] == "01_metrics.html" for link in found)
+    assert any(link.split("?")[0].split("#")[0] == "03_metrics.html" for link in found)
     tab.locator("#search-results li a[href*='dimabsa_nb.metrics.rmse_va']").first.click()
     tab.wait_for_selector(".bd-article h1")
     assert tab.inner_text(".bd-article h1").startswith("01 metrics") and tab.locator("[id='dimabsa_nb.metrics.rmse_va']").is_visible()
@@ -240,7 +240,7 @@ def test_served_over_http_it_asks_nobody_else(chromium, site):
         origin = f"http://127.0.0.1:{server.server_port}/"
         context = chromium.new_context()
         tab = watched(context)
-        for name in ("index.html", "system.html", "01_metrics.html", "93_ablations.html", "explorer.html", "search.html?q=rmse_va"):
+        for name in ("index.html", "system.html", "03_metrics.html", "93_ablations.html", "explorer.html", "search.html?q=rmse_va"):
             tab.goto(origin + name, wait_until="networkidle")
         assert elsewhere(tab, origin) == [] and tab.said == []
         context.close()
@@ -334,16 +334,16 @@ def test_figures_are_captioned_and_numbered(tab, site):
 
 def test_figures_are_read_in_grey():
     """No two colours of the series fall on one grey, and what is drawn without a series is grey itself."""
-    from dimabsa_nb.records import COLOURS
-    from dimabsa_nb.report import SYSTEM_STYLES
+    from dimabsa_nb.tables import _COLOURS
+    from dimabsa_nb.report import _SYSTEM_STYLES
 
     grey = lambda colour: sum(weight * int(colour[at:at + 2], 16) for weight, at in zip((0.299, 0.587, 0.114), (1, 3, 5)))
-    levels = sorted(map(grey, COLOURS))
+    levels = sorted(map(grey, _COLOURS))
     assert min(high - low for low, high in zip(levels, levels[1:])) >= 25
-    assert len({style["marker"] for style in SYSTEM_STYLES.values()}) == len(SYSTEM_STYLES)
+    assert len({style["marker"] for style in _SYSTEM_STYLES.values()}) == len(_SYSTEM_STYLES)
     for path in sorted((REPOSITORY / "figures").rglob("*.svg")):
         for red, green, blue in re.findall(r"#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})\b", path.read_text("utf-8")):
-            assert red == green == blue or f"#{red}{green}{blue}" in COLOURS, path.name
+            assert red == green == blue or f"#{red}{green}{blue}" in _COLOURS, path.name
 
 
 # --- pages from notebooks -------------------------------------------------------------------------------------------------
@@ -352,7 +352,7 @@ def test_links_between_files_lead_to_pages_that_exist(site):
 
 
 def test_a_run_notebook_has_its_parameters(tab, site):
-    tab.goto((site / "31_coarse.html").as_uri())
+    tab.goto((site / "31_train_coarse.html").as_uri())
     table = tab.locator("table", has_text="lora_rank").first
     head = [cell.strip() for cell in table.locator("th").all_inner_texts()]
     assert head[:4] == ["parameter", "type", "default", "meaning"] and {"smoke", "quick", "laptop", "paper"} <= set(head)
@@ -361,5 +361,5 @@ def test_a_run_notebook_has_its_parameters(tab, site):
 
 
 def test_a_library_chapter_shows_outputs_of_its_examples(site):
-    text = (site / "02_prompts.html").read_text("utf-8")
+    text = (site / "04_prompts.html").read_text("utf-8")
     assert text.count('class="cell_output') >= 1 and 'id="dimabsa_nb.prompts.coarse_prompt"' in text

@@ -10,8 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from dimabsa_nb.cli import app
-from dimabsa_nb.corpus import read_corpus, read_jsonl, synthetic_corpus, write_jsonl
-from dimabsa_nb.explorer import VARIANTS, page_html, write_example, write_report
+from dimabsa_nb.corpus import read_corpus
+from dimabsa_nb.core import read_jsonl, write_jsonl
+from dimabsa_nb.synthetic import synthetic_corpus
+from dimabsa_nb.explorer import _VARIANTS, page_html, write_example, write_report
 from dimabsa_nb.guidance import DIGITS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -36,16 +38,16 @@ def repository(root):
     rows["aspect"] = [HOSTILE[0], *[f"thing {k}" for k in range(1, 40)]]
     rows[["valence", "arousal"]] = chance.uniform(2, 8, (40, 2)).round(2)
     rows["role_coarse"], rows["role_encoder"] = rows["split"], rows["split"]
-    write_jsonl(run / "30_prepare/rows.jsonl", rows)
-    (run / "30_prepare/metrics.json").write_text(json.dumps({"corpus": "official", "corpus_words": "official DimABSA corpora", "test_words": "test: 30 rows"}))
-    (run / "30_prepare/constants.json").write_text(json.dumps({pair: {"valence": 5.5, "arousal": 5.0} for pair in PAIRS}))
+    write_jsonl(run / "30_prepare_rows/rows.jsonl", rows)
+    (run / "30_prepare_rows/metrics.json").write_text(json.dumps({"corpus": "official", "corpus_words": "official DimABSA corpora", "test_words": "test: 30 rows"}))
+    (run / "30_prepare_rows/constants.json").write_text(json.dumps({pair: {"valence": 5.5, "arousal": 5.0} for pair in PAIRS}))
     for dimension, digits in (("valence", 8), ("arousal", 6)):
-        write_jsonl(run / f"32_guidance/{dimension}.jsonl", pd.DataFrame({"row": rows["row"], "probabilities": chance.dirichlet(np.ones(digits), 40).round(7).tolist()}))
+        write_jsonl(run / f"32_extract_guidance/{dimension}.jsonl", pd.DataFrame({"row": rows["row"], "probabilities": chance.dirichlet(np.ones(digits), 40).round(7).tolist()}))
     test = rows[rows["split"] == "test"]
     said = test.assign(valence=(test["valence"] + np.linspace(0, 2.9, 30)).round(4))[["row", "valence", "arousal"]]
-    write_jsonl(run / "33_encoder@joint/predictions.jsonl", said)
+    write_jsonl(run / "33_train_encoder@joint/predictions.jsonl", said)
     for dimension in ("valence", "arousal"):
-        write_jsonl(run / f"33_encoder@separate-{dimension}/predictions.jsonl", said[["row"]].assign(**{dimension: 5.0}))
+        write_jsonl(run / f"33_train_encoder@separate-{dimension}/predictions.jsonl", said[["row"]].assign(**{dimension: 5.0}))
     return rows, said
 
 
@@ -126,7 +128,7 @@ def test_a_chosen_row_shows_text_aspect_and_distributions(page, toy):
     assert "thing 27" in page.inner_text("#facts dl") and "id-27" in page.inner_text("#facts dl")
     for dimension, first in (("valence", 1), ("arousal", 3)):
         cells = [line.split("\t") for line in page.locator(f"#digits-{dimension} tbody tr").all_inner_texts()]
-        record = json.loads((root / f"runs/toy/32_guidance/{dimension}.jsonl").read_text().splitlines()[27])
+        record = json.loads((root / f"runs/toy/32_extract_guidance/{dimension}.jsonl").read_text().splitlines()[27])
         assert [int(line[0]) for line in cells] == list(range(first, 9))
         assert [float(line[1]) for line in cells] == pytest.approx(record["probabilities"], abs=6e-5)
         widths = page.locator(f"#digits-{dimension} .bar").evaluate_all("bars => bars.map(bar => parseFloat(bar.style.width) / 100)")
@@ -228,8 +230,8 @@ def test_a_full_test_split_stays_usable(chromium, tmp_path):
     two = lambda: {"valence": chance.uniform(1, 9, count).round(4).tolist(), "arousal": chance.uniform(1, 9, count).round(4).tolist()}
     rows = {"row": list(range(count)), "id": [f"id-{k}" for k in range(count)], "aspect": ["thing"] * count, **two(), "pair": [k % 3 for k in range(count)], "split": [0] * count,
             "text": list(range(count)), "role_coarse": ["test"] * count, "role_encoder": ["test"] * count}
-    said = {"about": "", "notice": "", "languages": {}, "pairs": PAIRS, "splits": ["test"], "variants": [[name, name] for name in VARIANTS], "digits": DIGITS, "rows": rows,
-            "texts": [f"An invented text of some length, number {k}." for k in range(count)], "predictions": {name: two() for name in VARIANTS},
+    said = {"about": "", "notice": "", "languages": {}, "pairs": PAIRS, "splits": ["test"], "variants": [[name, name] for name in _VARIANTS], "digits": DIGITS, "rows": rows,
+            "texts": [f"An invented text of some length, number {k}." for k in range(count)], "predictions": {name: two() for name in _VARIANTS},
             "distributions": {dimension: [[1250] * len(digits)] * count for dimension, digits in DIGITS.items()}}
     (tmp_path / "large.html").write_text(page_html("Large", said), "utf-8")
     page = chromium.new_page()
@@ -247,7 +249,7 @@ def test_a_full_test_split_stays_usable(chromium, tmp_path):
 
 def test_the_example_is_invented_and_always_the_same(chromium, tmp_path):
     folder = REPOSITORY / "nbs/explorer/example"
-    assert json.loads((folder / "30_prepare/metrics.json").read_text())["corpus"] == "synthetic"
+    assert json.loads((folder / "30_prepare_rows/metrics.json").read_text())["corpus"] == "synthetic"
     one, two = write_example(tmp_path / "one.html"), write_example(tmp_path / "two.html")
     assert one.read_bytes() == two.read_bytes()
     page = chromium.new_page()
@@ -258,7 +260,7 @@ def test_the_example_is_invented_and_always_the_same(chromium, tmp_path):
 
 
 def test_texts_of_the_example_are_the_synthetic_corpus_own(tmp_path):
-    metrics = json.loads((REPOSITORY / "nbs/explorer/example/30_prepare/metrics.json").read_text())
+    metrics = json.loads((REPOSITORY / "nbs/explorer/example/30_prepare_rows/metrics.json").read_text())
     corpus = read_corpus(synthetic_corpus(tmp_path, metrics["seed"], 60))
-    kept = read_jsonl(REPOSITORY / "nbs/explorer/example/30_prepare/rows.jsonl")
+    kept = read_jsonl(REPOSITORY / "nbs/explorer/example/30_prepare_rows/rows.jsonl")
     assert set(kept["text"]) <= set(corpus["text"])

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dimabsa_nb import affect, loom
-from dimabsa_nb.contract import parse, render
+from dimabsa_nb.emoloom import contract, corpora, training
+from dimabsa_nb.emoloom.contract import parse, render
 
 ROOT = Path(__file__).parents[1]
 FOLDER = os.environ.get("DIMABSA_AFFECT")
@@ -19,8 +19,8 @@ real = pytest.mark.skipif(not FOLDER, reason="DIMABSA_AFFECT is not set: the emo
 
 @pytest.fixture(scope="module")
 def corpora():
-    lexicon, thin = affect.read_glasgow(), {"goemotions": 1, "dailydialog": 40, "empatheticdialogues": 4}
-    return lexicon, {name: affect.add_weak_vad(affect.load_corpus(name).iloc[::step], lexicon) for name, step in thin.items()}
+    lexicon, thin = corpora.read_glasgow(), {"goemotions": 1, "dailydialog": 40, "empatheticdialogues": 4}
+    return lexicon, {name: corpora.add_weak_vad(corpora.load_corpus(name).iloc[::step], lexicon) for name, step in thin.items()}
 
 
 @real
@@ -29,8 +29,8 @@ def test_every_target_keeps_the_contract(corpora):
     for name, rows in frames.items():
         rows = rows[rows["usable"]].iloc[::max(1, len(rows) // 1000)]
         for row in rows.itertuples():
-            answer = loom.target_answer(row, lexicon, (0.5, 0.5, 0.5))
-            code, found = parse(render(answer), affect.LABELS[name])
+            answer = contract.target_answer(row, lexicon, (0.5, 0.5, 0.5))
+            code, found = parse(render(answer), corpora.LABELS[name])
             assert code == "ok" and found.labels == row.labels and len(found.rationale.split()) <= 8, (name, row.id)
 
 
@@ -38,7 +38,7 @@ def test_every_target_keeps_the_contract(corpora):
 def test_valence_flip_on_goemotions(corpora):
     lexicon, frames = corpora
     train = frames["goemotions"][frames["goemotions"]["split"] == "train"].reset_index(drop=True)
-    twins = loom.valence_flip(train, lexicon)
+    twins = training.valence_flip(train, lexicon)
     origin = train.set_index("id").loc[twins["id"].str.removesuffix("~flip")]
     assert 0.05 * len(train) < len(twins) <= 0.1 * (len(train) + len(twins))
     assert set(twins["split"]) == {"train"} and (twins["text"].to_numpy() != origin["text"].to_numpy()).all()
@@ -51,17 +51,17 @@ def test_valence_flip_on_goemotions(corpora):
 def test_attested_antonyms(corpora):
     "Most of the list is attested by the Glasgow Norms; what is not is never swapped."
     lexicon, _ = corpora
-    used = [word for word in loom.ANTONYM if loom.attested(word, lexicon)]
-    assert 100 < len(used) < len(loom.ANTONYM)
-    assert loom.swap_antonyms("glad or hopeful", lexicon) == "glad or hopeful"
+    used = [word for word in training._ANTONYM if training._attested(word, lexicon)]
+    assert 100 < len(used) < len(training._ANTONYM)
+    assert training._swap_antonyms("glad or hopeful", lexicon) == "glad or hopeful"
 
 
 @real
 def test_verifier_reads_unseen_texts(corpora):
     lexicon, frames = corpora
     train, dev = [frames["goemotions"][frames["goemotions"]["split"] == split].iloc[::8] for split in ("train", "dev")]
-    verifier = loom.fit_verifier(train["text"].tolist(), train["labels"].tolist())
-    assert min(loom.verifier_accuracy(verifier, dev["text"].tolist(), dev["labels"].tolist()).values()) > 0.65
+    verifier = training.fit_verifier(train["text"].tolist(), train["labels"].tolist())
+    assert min(training.verifier_accuracy(verifier, dev["text"].tolist(), dev["labels"].tolist()).values()) > 0.65
 
 
 # ---- the ablation, killed in the middle

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dimabsa_nb import corpus, metrics
-from dimabsa_nb.corpus import CorpusError, UserError
+from dimabsa_nb import core, corpus, metrics, synthetic
+from dimabsa_nb.core import CorpusError, UserError
 
 GOLD = [{"ID": "1", "Text": "x", "Aspect_VA": [{"Aspect": "lid", "VA": "3.00#5.00"}, {"Aspect": " fan", "VA": "6.00#5.00"}]},
         {"ID": "2", "Text": "y", "Aspect_VA": [{"Aspect": "lid", "VA": "7.00#6.00"}, {"Aspect": "lid", "VA": "5.00#6.00"}]}]
 
 
 def write(path, records):
-    return corpus.write_atomic(path, "".join(json.dumps(record) + "\n" for record in records))
+    return core.write_atomic(path, "".join(json.dumps(record) + "\n" for record in records))
 
 
 def answer(id, *labels):
@@ -94,7 +94,7 @@ MALFORMED = {
 @pytest.mark.parametrize("as_folder", [False, True])
 def test_malformed_predictions_give_one_line_with_file_line_and_mend(gold, tmp_path, kind, as_folder):
     data, words = MALFORMED[kind]
-    path = corpus.write_atomic(tmp_path / "pred/pred_eng_laptop.jsonl", data)
+    path = core.write_atomic(tmp_path / "pred/pred_eng_laptop.jsonl", data)
     with pytest.raises(CorpusError) as caught:
         metrics.score_files(gold, path.parent if as_folder else path)
     number = 2 if kind == "duplicate IDs" else 1
@@ -151,7 +151,7 @@ def random_system(rows, seed, noise=1.0):
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    return corpus.read_corpus(corpus.synthetic_corpus(tmp_path_factory.mktemp("synthetic")))
+    return corpus.read_corpus(synthetic.synthetic_corpus(tmp_path_factory.mktemp("synthetic")))
 
 
 def test_matching_agrees_with_plain_loops(rows):
@@ -171,7 +171,7 @@ def test_a_resample_is_what_repeating_rows_gives(rows):
     frame, _, _ = metrics.match(rows[rows.split == "test"], random_system(rows[rows.split == "test"], seed=2))
     family = frame[frame.source_id.str.startswith("rus-tat-ukr")]
     sums, (codes, sources) = metrics.resample([family], 3, seed=5)[0], pd.factorize(family.source_id, sort=True)
-    counts = metrics.draw_counts(len(sources), 3, np.random.default_rng(5))
+    counts = metrics._draw_counts(len(sources), 3, np.random.default_rng(5))
     for resample in range(3):
         repeated = family.loc[family.index.repeat(counts[resample][codes])]
         scores = metrics.score(repeated)

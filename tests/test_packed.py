@@ -4,8 +4,9 @@ import pytest
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Qwen3Config, Qwen3ForCausalLM
 
-from dimabsa_nb.bench import plain_backward, plain_lora
-from dimabsa_nb.coarse import add_lora, coarse_backward, trained_parameters, use_fast_lora
+from dimabsa_nb.baselines import _padded_backward, _padded_lora
+from dimabsa_nb.coarse import add_lora, coarse_backward, use_fast_lora
+from dimabsa_nb.train import trained_parameters
 from dimabsa_nb.packed import token_batches, use_packed_attention
 
 DIGITS = [11, 12, 13, 14, 15, 16, 17, 18]
@@ -45,9 +46,9 @@ def gradient(model):
 
 @pytest.fixture(scope="module", params=["qwen3", "gemma3"])
 def plain(request, batch):
-    model = plain_lora(tuned(request.param))
+    model = _padded_lora(tuned(request.param))
     model.get_base_model().set_attn_implementation("eager")
-    loss = plain_backward(model, *batch, "valence", DIGITS)
+    loss = _padded_backward(model, *batch, "valence", DIGITS)
     return request.param, loss, gradient(model)
 
 

@@ -78,7 +78,7 @@ def test_expected_score_is_one_thing(batch, dimension):
 def test_coarse_bins_are_one_thing():
     values = np.arange(100, 901) / 100
     names = np.array(prompts.COARSE_BINS)[losses.coarse_bin(torch.tensor(values))]
-    assert names.tolist() == guidance.coarse_bin_names("valence", values).tolist()
+    assert names.tolist() == guidance._coarse_bin_names("valence", values).tolist()
     assert (names[values < 3] == "A").all() and (names[values >= 6] == "C").all()
 
 

@@ -11,9 +11,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from dimabsa_nb.corpus import DataUnavailable, UserError, read_jsonl
+from dimabsa_nb.core import DataUnavailable, UserError, read_jsonl
 from dimabsa_nb.pipeline import StageFailed, run_chain
-from dimabsa_nb.profiles import chain_status, chosen, load_chain, read_notebook, settle_corpus
+from dimabsa_nb.profiles import chain_status, load_chain, read_notebook, resolve_corpus, select_stages
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -57,11 +57,11 @@ def project(tmp_path, monkeypatch):
     """A repository of three stages, and a log of what their cells did."""
     root = tmp_path / "repository"
     (root / "nbs/profiles").mkdir(parents=True)
-    write_notebook(root, "30_prepare", "out = ''\ncorpus = 'synthetic'\ndata = ''\nrows = 4", PREPARE)
-    write_notebook(root, "31_coarse", "out = ''\nprepare = ''\ndimension = ''\nlearning_rate = 0.5\nepochs = 3\nseed = 0", COARSE, COARSE_END)
+    write_notebook(root, "30_prepare_rows", "out = ''\ncorpus = 'synthetic'\ndata = ''\nrows = 4", PREPARE)
+    write_notebook(root, "31_train_coarse", "out = ''\nprepare = ''\ndimension = ''\nlearning_rate = 0.5\nepochs = 3\nseed = 0", COARSE, COARSE_END)
     write_notebook(root, "91_dataset", "out = ''\nvalence = ''\nprofile = ''", TABLE)
-    stages = "stages = ['30_prepare', '31_coarse@valence', '91_dataset']\n"
-    (root / "nbs/profiles/toy.toml").write_text(f"[profile]\n{stages}[parameters.31_coarse]\nlearning_rate = 0.25\n")
+    stages = "stages = ['30_prepare_rows', '31_train_coarse@valence', '91_dataset']\n"
+    (root / "nbs/profiles/toy.toml").write_text(f"[profile]\n{stages}[parameters.31_train_coarse]\nlearning_rate = 0.25\n")
     monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.chdir(root)
@@ -78,7 +78,7 @@ def log(root):
 def run(root, *overrides, only=(), start=None, force=False):
     said = []
     chain = load_chain("toy", overrides, root)
-    run_chain(chain, chosen(chain, only, start), force, said.append)
+    run_chain(chain, select_stages(chain, only, start), force, said.append)
     return said
 
 
@@ -96,7 +96,7 @@ def test_second_run_does_nothing_and_is_quick(project):
     run(project)
     assert log(project) == EVERYTHING
     start = time.monotonic()
-    assert run(project) == ["30_prepare: done before", "31_coarse@valence: done before", "91_dataset: done before"]
+    assert run(project) == ["30_prepare_rows: done before", "31_train_coarse@valence: done before", "91_dataset: done before"]
     assert time.monotonic() - start < 3
     assert log(project) == []
     assert (project / "results/toy/table2.csv").read_text() == "loss\n0.015625\n"
@@ -104,12 +104,12 @@ def test_second_run_does_nothing_and_is_quick(project):
 
 def test_record_says_what_ran(project):
     run(project)
-    record = json.loads((project / "results/toy/records/31_coarse@valence.json").read_text())
+    record = json.loads((project / "results/toy/records/31_train_coarse@valence.json").read_text())
     assert record["parameters"] == {"dimension": "valence", "learning_rate": 0.25, "epochs": 3, "seed": 0}
-    assert list(record["upstream"]) == ["30_prepare"] and record["seed"] == 0 and record["device"] == "cpu"
+    assert list(record["upstream"]) == ["30_prepare_rows"] and record["seed"] == 0 and record["device"] == "cpu"
     assert sorted(record["outputs"]) == ["metrics.json", "model.json"]
     assert record["metrics"]["loss"] == 0.015625 and record["peak_memory_mb"] > 10
-    assert not (project / "runs/toy/31_coarse@valence/checkpoint").exists()
+    assert not (project / "runs/toy/31_train_coarse@valence/checkpoint").exists()
     assert str(project) not in json.dumps(record)
 
 
@@ -124,7 +124,7 @@ def test_edit_of_a_table_reruns_only_the_table(project):
 def test_edit_of_markdown_reruns_nothing(project):
     run(project)
     log(project)
-    edit(project, "31_coarse", "# 31_coarse", "# Coarse")
+    edit(project, "31_train_coarse", "# 31_train_coarse", "# Coarse")
     run(project)
     assert log(project) == []
 
@@ -132,7 +132,7 @@ def test_edit_of_markdown_reruns_nothing(project):
 def test_same_upstream_outputs_stop_the_wave(project):
     run(project)
     log(project)
-    edit(project, "30_prepare", "import os", "import os # the same")
+    edit(project, "30_prepare_rows", "import os", "import os # the same")
     run(project)
     assert log(project) == ["prepare"]
 
@@ -140,17 +140,17 @@ def test_same_upstream_outputs_stop_the_wave(project):
 def test_parameter_reruns_what_depends_on_it(project):
     run(project)
     log(project)
-    said = run(project, "31_coarse@valence.epochs=2")
-    assert "31_coarse@valence: parameters changed: epochs 3 -> 2" in said
-    assert "91_dataset: upstream changed: 31_coarse@valence" in said
+    said = run(project, "31_train_coarse@valence.epochs=2")
+    assert "31_train_coarse@valence: parameters changed: epochs 3 -> 2" in said
+    assert "91_dataset: upstream changed: 31_train_coarse@valence" in said
     assert log(project) == ["step 1", "step 2", "table"]
 
 
 def test_lost_output_is_made_again(project):
     run(project)
     log(project)
-    (project / "runs/toy/31_coarse@valence/model.json").unlink()
-    assert "31_coarse@valence: outputs were lost or altered: model.json" in run(project)
+    (project / "runs/toy/31_train_coarse@valence/model.json").unlink()
+    assert "31_train_coarse@valence: outputs were lost or altered: model.json" in run(project)
     assert log(project) == EVERYTHING[1:4]
 
 
@@ -167,8 +167,8 @@ def test_plot_fix_in_a_module_does_not_retrain(project):
     (module / "__init__.py").write_text("")
     source = "def train(x): return half(x)\ndef half(x): return x / 2\ndef plot(): return 'blue'\n"
     (module / "toy.py").write_text(source)
-    write_notebook(project, "30_prepare", "out = ''", "from dimabsa_nb.toy import train", "open(out + '/a', 'w').write(str(train(1)))")
-    (project / "nbs/profiles/toy.toml").write_text("[profile]\nstages = ['30_prepare']\n")
+    write_notebook(project, "30_prepare_rows", "out = ''", "from dimabsa_nb.toy import train", "open(out + '/a', 'w').write(str(train(1)))")
+    (project / "nbs/profiles/toy.toml").write_text("[profile]\nstages = ['30_prepare_rows']\n")
     reason = lambda: [row["reason"] for row in chain_status(load_chain("toy", root=project))]
     run(project)
     (module / "toy.py").write_text(source.replace("blue", "red"))
@@ -178,22 +178,22 @@ def test_plot_fix_in_a_module_does_not_retrain(project):
 
 
 def test_only_from_and_force(project):
-    run(project, only="31_coarse")
+    run(project, only="31_train_coarse")
     assert log(project) == EVERYTHING[:4]  # what never ran comes first
     run(project)
     assert log(project) == EVERYTHING[4:]
-    run(project, only="31_coarse", force=True)
+    run(project, only="31_train_coarse", force=True)
     assert log(project) == EVERYTHING[1:4]
-    run(project, start="31_coarse@valence", force=True)
+    run(project, start="31_train_coarse@valence", force=True)
     assert log(project) == EVERYTHING[1:]
     with pytest.raises(UserError, match="no stage '34_none'"):
         run(project, only="34_none")
 
 
 @pytest.mark.parametrize("override, message", [
-    ("epochs=1e-4", "epochs = 0.0001 is float, not int; 31_coarse@valence takes: learning_rate = 0.5, epochs = 3"),
+    ("epochs=1e-4", "epochs = 0.0001 is float, not int; 31_train_coarse@valence takes: learning_rate = 0.5, epochs = 3"),
     ("learnign_rate=1", "no stage or parameter is called 'learnign_rate'"),
-    ("31_coarse.rows=1", "31_coarse@valence has no parameter 'rows'"),
+    ("31_train_coarse.rows=1", "31_train_coarse@valence has no parameter 'rows'"),
     ("dimension=arousal", "no stage or parameter is called 'dimension'"),
     ("out=/elsewhere", "no stage or parameter is called 'out'"),
 ])
@@ -237,7 +237,7 @@ def wait_for_step(root, number):
 def test_stopped_run_goes_on_and_ends_in_the_same_bytes(project, way):
     run(project, "epochs=4")
     undisturbed = {path.relative_to(project): path.read_bytes() for path in (project / "results").rglob("*.csv")}
-    hashes = json.loads((project / "runs/toy/31_coarse@valence/record.json").read_text())["outputs"]
+    hashes = json.loads((project / "runs/toy/31_train_coarse@valence/record.json").read_text())["outputs"]
     (project / "nbs/profiles/toy.toml").write_text((project / "nbs/profiles/toy.toml").read_text() + "epochs = 4\n")
     run(project, "epochs=1")
     log(project)
@@ -254,9 +254,9 @@ def test_stopped_run_goes_on_and_ends_in_the_same_bytes(project, way):
     process = start_process(project)
     said, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
-    assert "31_coarse@valence: goes on where it was stopped" in said
+    assert "31_train_coarse@valence: goes on where it was stopped" in said
     assert before + log(project) == EVERYTHING[1:4] + ["step 4", "table"]
-    assert json.loads((project / "runs/toy/31_coarse@valence/record.json").read_text())["outputs"] == hashes
+    assert json.loads((project / "runs/toy/31_train_coarse@valence/record.json").read_text())["outputs"] == hashes
     assert {path.relative_to(project): path.read_bytes() for path in (project / "results").rglob("*.csv")} == undisturbed
 
 
@@ -275,9 +275,9 @@ def test_killed_between_record_and_place(project):
     """A finished folder that was not yet put in place is only moved."""
     run(project)
     log(project)
-    folder = project / "runs/toy/31_coarse@valence"
+    folder = project / "runs/toy/31_train_coarse@valence"
     folder.rename(folder.with_name(folder.name + ".partial"))
-    assert run(project)[1] == "31_coarse@valence: goes on where it was stopped"
+    assert run(project)[1] == "31_train_coarse@valence: goes on where it was stopped"
     assert log(project) == [] and (folder / "record.json").is_file()
 
 
@@ -310,30 +310,30 @@ def test_without_the_corpora_a_profile_may_fall_back(project, monkeypatch):
 
     monkeypatch.setattr("dimabsa_nb.profiles.find_data", unavailable)
     with pytest.raises(UserError, match="no network"):
-        settle_corpus(load_chain("toy", ["corpus=official"], project))
+        resolve_corpus(load_chain("toy", ["corpus=official"], project))
     profile = project / "nbs/profiles/toy.toml"
     profile.write_text(profile.read_text().replace("[profile]", "[profile]\nfallback = 'synthetic'"))
     said = []
-    chain = settle_corpus(load_chain("toy", ["corpus=official"], project))
-    run_chain(chain, chosen(chain), say=said.append)
+    chain = resolve_corpus(load_chain("toy", ["corpus=official"], project))
+    run_chain(chain, select_stages(chain), say=said.append)
     assert said[0].startswith("NOTE: the official corpora are not at hand; going on with corpus='synthetic' (eng.jsonl: no network)")
     assert len(said[0]) < 200 and "\n" not in said[0]
-    assert (project / "runs/toy/30_prepare/rows.txt").read_text() == "synthetic 4"
+    assert (project / "runs/toy/30_prepare_rows/rows.txt").read_text() == "synthetic 4"
 
 
 def test_a_look_ahead_downloads_nothing(project, monkeypatch, tmp_path):
     monkeypatch.delenv("DIMABSA_DATA", raising=False)
     monkeypatch.setenv("DIMABSA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("dimabsa_nb.corpus.download", lambda *_: pytest.fail("must not download"))
-    chain = settle_corpus(load_chain("toy", ["corpus=official"], project), dry=True)
+    monkeypatch.setattr("dimabsa_nb.core.download", lambda *_: pytest.fail("must not download"))
+    chain = resolve_corpus(load_chain("toy", ["corpus=official"], project), dry=True)
     assert chain.notes == ["NOTE: the official corpora are not at hand; they would be downloaded"]
-    assert chain.stages["30_prepare"].parameters["corpus"] == "official"
+    assert chain.stages["30_prepare_rows"].parameters["corpus"] == "official"
     assert [row["state"] for row in chain_status(chain)] == ["missing"] * 3
 
 
 def prepare(folder, **settings):
-    """The code of 30_prepare, without a kernel."""
-    code, defaults = read_notebook(REPOSITORY / "nbs/30_prepare.ipynb")
+    """The code of 30_prepare_rows, without a kernel."""
+    code, defaults = read_notebook(REPOSITORY / "nbs/30_prepare_rows.ipynb")
     exec(code, {**defaults, "out": str(folder), "corpus": "synthetic", "synthetic_texts": 12, **settings})
     return read_jsonl(folder / "rows.jsonl")
 
@@ -354,4 +354,4 @@ def test_an_unknown_corpus_is_refused_before_reading(tmp_path):
 @pytest.mark.parametrize("profile", ["smoke", "quick", "laptop", "paper"])
 def test_real_profiles_load(profile):
     chain = load_chain(profile, root=REPOSITORY)
-    assert list(chain.stages)[0] == "30_prepare" and chain.stages["91_dataset"].upstream["prepare"] == "30_prepare"
+    assert list(chain.stages)[0] == "30_prepare_rows" and chain.stages["91_dataset"].upstream["prepare"] == "30_prepare_rows"

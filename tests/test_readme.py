@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dimabsa_nb.bench import splice_speed
-from dimabsa_nb.report import splice_readme
+from builder.gone import splice_speed
+from builder.gone import splice_readme
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -40,6 +40,6 @@ def test_make_targets_exist():
 def test_profiles_are_described_as_they_are(profile):
     settings = tomllib.loads((REPOSITORY / f"nbs/profiles/{profile}.toml").read_text())["parameters"]
     row = next(line for line in README.splitlines() if line.startswith(f"| `{profile}` |")).lower().replace("-", " ")
-    for name in (settings["31_coarse"]["model"], settings["33_encoder"]["base"]):
+    for name in (settings["31_train_coarse"]["model"], settings["33_train_encoder"]["base"]):
         words = name.rsplit("/", 1)[-1].lower().replace("-", " ").replace("xlmr", "xlm r")
         assert all(word in row for word in words.split()), (profile, words)

@@ -2,15 +2,18 @@
 import json, os, re
 from pathlib import Path
 import numpy as np, pandas as pd, papermill, pytest
-from dimabsa_nb.corpus import UserError, read_jsonl, write_atomic, write_jsonl
+from dimabsa_nb.core import UserError, read_jsonl, write_atomic, write_jsonl
 from dimabsa_nb.guidance import DIGITS
 from dimabsa_nb.metrics import MEASURES, match, read_predictions, score
-from dimabsa_nb.records import input_digest, save_figure, write_table
-from dimabsa_nb.report import arousal_figure, paper_averages, paper_table, pooled_rmse, readme_table, with_predictions
+from dimabsa_nb.records import input_digest
+from dimabsa_nb.tables import save_figure, write_table
+from dimabsa_nb.report import arousal_figure, with_predictions
+from dimabsa_nb.tables import paper_averages, paper_table, pooled_rmse
+from builder.gone import readme_table
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = "30_prepare", "91_dataset", "92_main_results", "93_ablations"
-ENCODERS = {"joint": "33_encoder@joint", "separate_valence": "33_encoder@separate-valence", "separate_arousal": "33_encoder@separate-arousal"}
+NOTEBOOKS = "30_prepare_rows", "91_dataset", "92_main_results", "93_ablations"
+ENCODERS = {"joint": "33_train_encoder@joint", "separate_valence": "33_train_encoder@separate-valence", "separate_arousal": "33_train_encoder@separate-arousal"}
 
 
 def execute(run, notebook, **parameters):
@@ -24,33 +27,33 @@ def execute(run, notebook, **parameters):
 
 def invent(run):
     """Distributions for every prepared row, predictions for every test row."""
-    rows, chance = read_jsonl(run/"30_prepare"/"rows.jsonl"), np.random.default_rng(0)
+    rows, chance = read_jsonl(run/"30_prepare_rows"/"rows.jsonl"), np.random.default_rng(0)
     for dimension, digits in DIGITS.items():
         weights = np.exp(-(np.array(digits) - rows[dimension].to_numpy()[:, None] - chance.normal(0, 1, (len(rows), 1)))**2 / 2)
         probabilities = (weights / weights.sum(axis=1, keepdims=True)).tolist()
-        write_jsonl(run/"32_guidance"/f"{dimension}.jsonl", pd.DataFrame({"row": rows.row, "probabilities": probabilities}))
+        write_jsonl(run/"32_extract_guidance"/f"{dimension}.jsonl", pd.DataFrame({"row": rows.row, "probabilities": probabilities}))
     test = rows[rows.role_encoder == "test"]
     for encoder, noise, lost in [("joint", 0.5, []), ("separate-valence", 0.9, ["arousal"]), ("separate-arousal", 0.9, ["valence"])]:
         said = test[["row", "pair", "split", "id", "aspect"]].copy()
         said[["valence", "arousal"]] = np.clip(test[["valence", "arousal"]] + chance.normal(0, noise, (len(test), 2)), 1, 9)
-        write_jsonl(run/f"33_encoder@{encoder}"/"predictions.jsonl", said.drop(columns=lost))
+        write_jsonl(run/f"33_train_encoder@{encoder}"/"predictions.jsonl", said.drop(columns=lost))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     run = tmp_path_factory.mktemp("run")
-    execute(run, "30_prepare", corpus="synthetic", coarse_rows=20, encoder_rows=30, test_rows=10, disjoint=True, seed=1)
+    execute(run, "30_prepare_rows", corpus="synthetic", coarse_rows=20, encoder_rows=30, test_rows=10, disjoint=True, seed=1)
     invent(run)
-    folders = {"prepare": str(run/"30_prepare"), "profile": "toy", "bootstrap_samples": 50}
+    folders = {"prepare": str(run/"30_prepare_rows"), "profile": "toy", "bootstrap_samples": 50}
     folders |= {name: str(run/folder) for name, folder in ENCODERS.items()}
     execute(run, "91_dataset", prepare=folders["prepare"], profile="toy")
     execute(run, "92_main_results", **folders)
-    execute(run, "93_ablations", guidance=str(run/"32_guidance"), **folders)
+    execute(run, "93_ablations", guidance=str(run/"32_extract_guidance"), **folders)
     return run
 
 
 def test_roles_do_not_leak(run):
-    rows = read_jsonl(run/"30_prepare"/"rows.jsonl")
+    rows = read_jsonl(run/"30_prepare_rows"/"rows.jsonl")
     assert rows.row.is_unique and rows.usable.all()
     coarse, encoder = (rows[rows[role] == "train"] for role in ("role_coarse", "role_encoder"))
     assert not set(coarse.source_id) & set(encoder.source_id), "disjoint = True"
@@ -62,8 +65,8 @@ def test_roles_do_not_leak(run):
 
 
 def test_prepare_metrics(run):
-    known = json.loads((run/"30_prepare"/"metrics.json").read_text())
-    rows = read_jsonl(run/"30_prepare"/"rows.jsonl")
+    known = json.loads((run/"30_prepare_rows"/"metrics.json").read_text())
+    rows = read_jsonl(run/"30_prepare_rows"/"rows.jsonl")
     assert known["corpus"] == "synthetic" and "not comparable" in known["corpus_words"]
     assert known["in_sample_guidance"] == 0 and known["unusable_rows"] == 3
     assert known["test_rows"] == (rows.split == "test").sum()
@@ -73,11 +76,11 @@ def test_prepare_metrics(run):
 
 def test_too_small_a_subset_is_refused(tmp_path):
     with pytest.raises(papermill.PapermillExecutionError, match="no rows for .*encoder, train.*; raise coarse_rows"):
-        execute(tmp_path, "30_prepare", corpus="synthetic", synthetic_texts=20, encoder_uses_dev=False, disjoint=True)
+        execute(tmp_path, "30_prepare_rows", corpus="synthetic", synthetic_texts=20, encoder_uses_dev=False, disjoint=True)
 
 
 def test_dev_can_be_held_out(tmp_path):
-    out = execute(tmp_path, "30_prepare", corpus="synthetic", encoder_uses_dev=False, dev_rows=8)
+    out = execute(tmp_path, "30_prepare_rows", corpus="synthetic", encoder_uses_dev=False, dev_rows=8)
     rows = read_jsonl(out/"rows.jsonl")
     assert set(rows.role_encoder[rows.split == "dev"]) == set(rows.role_coarse[rows.split == "dev"]) == {"dev"}
     assert rows[rows.split == "dev"].groupby("pair").size().between(1, 8).all()
@@ -123,7 +126,7 @@ def own_corpus(folder):
 
 
 def test_an_own_corpus_without_defects(tmp_path):
-    prepared = execute(tmp_path, "30_prepare", corpus="official", data=str(own_corpus(tmp_path/"own")), seed=1)
+    prepared = execute(tmp_path, "30_prepare_rows", corpus="official", data=str(own_corpus(tmp_path/"own")), seed=1)
     invent(tmp_path)
     dataset = execute(tmp_path, "91_dataset", prepare=str(prepared))
     text = (dataset/"results"/"table1.md").read_text()
@@ -158,11 +161,11 @@ def test_joint_beats_the_constant(run):
 
 
 def test_submission_reads_back(run):
-    rows = read_jsonl(run/"30_prepare"/"rows.jsonl")
+    rows = read_jsonl(run/"30_prepare_rows"/"rows.jsonl")
     said = read_predictions(run/"92_main_results"/"submission")
     frame, unmatched, ignored = match(rows[rows.split == "test"], said, strict=True)
     table = pd.read_csv(run/"92_main_results"/"results"/"table2.csv").set_index("pair")
-    known = json.loads((run/"30_prepare"/"metrics.json").read_text())
+    known = json.loads((run/"30_prepare_rows"/"metrics.json").read_text())
     assert unmatched == [] and len(said) == known["test_rows_in_corpus"] and 0 < ignored <= len(said) - len(frame)
     assert score(frame)["macro"]["rmse_va"] == pytest.approx(table.loc["macro", "joint_rmse_va"], abs=0.005)
 
@@ -179,17 +182,17 @@ def test_figures_and_captions(run):
 
 
 def test_figures_are_the_same_bytes(run, tmp_path):
-    rows = read_jsonl(run/"30_prepare"/"rows.jsonl")
+    rows = read_jsonl(run/"30_prepare_rows"/"rows.jsonl")
     rows = rows[rows.role_encoder == "test"]
-    frame = with_predictions(rows, read_jsonl(run/"33_encoder@joint"/"predictions.jsonl"), "joint")
+    frame = with_predictions(rows, read_jsonl(run/"33_train_encoder@joint"/"predictions.jsonl"), "joint")
     for name in ("first", "second"): save_figure(arousal_figure(frame), tmp_path/name)
     for ending in ("svg", "png"): assert (tmp_path/f"first.{ending}").read_bytes() == (tmp_path/f"second.{ending}").read_bytes()
 
 
 def test_missing_predictions_are_named(run):
-    rows = read_jsonl(run/"30_prepare"/"rows.jsonl")
+    rows = read_jsonl(run/"30_prepare_rows"/"rows.jsonl")
     rows = rows[rows.role_encoder == "test"]
-    said = read_jsonl(run/"33_encoder@joint"/"predictions.jsonl")
+    said = read_jsonl(run/"33_train_encoder@joint"/"predictions.jsonl")
     with pytest.raises(UserError, match="joint: 1 of .* rows have no prediction"): with_predictions(rows, said[1:], "joint")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
-from dimabsa_nb.contract import CODES, VAD, Answer, complete, json_schema, parse, parse_lenient, render
+from dimabsa_nb.emoloom.contract import Answer, CODES, VAD, is_complete, json_schema, parse, parse_lenient, render
 
 ROOT = Path(__file__).parents[1]
 LABELS = ["anger", "disgust", "joy", "neutral"]
@@ -27,7 +27,7 @@ fragments = st.lists(st.sampled_from([*'{}[]":,\\\'', "labels", '"labels":["joy"
 @given(answers)
 def test_round_trip(answer):
     line = render(answer)
-    assert len(line.splitlines()) == 1 and line.isascii() and complete(line)
+    assert len(line.splitlines()) == 1 and line.isascii() and is_complete(line)
     code, found = parse(line, LABELS)
     assert code == "ok" and found.labels == answer.labels and found.rationale == answer.rationale
     assert all(abs(ours - theirs) <= 0.005 + 1e-9 for (_, ours), (_, theirs) in zip(found.vad, answer.vad))
@@ -49,7 +49,7 @@ def test_parsers_never_raise(output):
 def test_a_cut_answer_is_truncated(answer, data):
     line = render(answer)
     cut = data.draw(st.integers(1, len(line) - 1))
-    assert parse(line[:cut], LABELS).code == "truncated" and not complete(line[:cut])
+    assert parse(line[:cut], LABELS).code == "truncated" and not is_complete(line[:cut])
 
 
 @pytest.mark.parametrize("output", ["[" * 100_000, "{" * 3_000, '{"labels":' + "[" * 50_000 + "]" * 50_000 + "}", "{}" * 3_000, '{"a":"' + "\\" * 9_999])
@@ -90,20 +90,20 @@ TEXTS = ["who left the milk out", "lovely", "lovely day", "we won the cup, at la
 @pytest.mark.parametrize("kind", ["qwen3", "2048", "96"])
 def test_decoding_is_exact(kind):
     import torch
-    from dimabsa_nb.contract import prompt_ids
-    from dimabsa_nb.screening import attention, decode_off, decode_on, decode_reference
+    from dimabsa_nb.emoloom.contract import prompt_ids
+    from dimabsa_nb.emoloom.decoding import _attention, _decode_reference, _decode_with_cache, decode_without_cache
     model, tokenizer = tiny(kind)
     prompts = prompt_ids(tokenizer, TEXTS, LABELS, 900)
     assert model.dtype == torch.float32 and len({len(each) for each in prompts}) > 3
-    reference = [decode_reference(model, tokenizer, each, 24) for each in prompts]
+    reference = [_decode_reference(model, tokenizer, each, 24) for each in prompts]
     assert len({tuple(each) for each in reference}) > 1
     for size in (1, 2, 6):
         batches = [prompts[start:start + size] for start in range(0, len(prompts), size)]
-        assert sum((decode_off(model, tokenizer, batch, 24)[0] for batch in batches), []) == reference
-        assert sum((decode_on(model, tokenizer, batch, 24) for batch in batches), []) == reference
+        assert sum((decode_without_cache(model, tokenizer, batch, 24)[0] for batch in batches), []) == reference
+        assert sum((_decode_with_cache(model, tokenizer, batch, 24) for batch in batches), []) == reference
     wrong = lambda model, tokenizer, prompts, limit, begun: [done + [7] * (limit - len(done)) for done in begun]
-    assert decode_off(model, tokenizer, prompts[:2], 24, wrong)[0] == reference[:2]
-    with torch.inference_mode(), attention(model, "eager") as causal:
+    assert decode_without_cache(model, tokenizer, prompts[:2], 24, wrong)[0] == reference[:2]
+    with torch.inference_mode(), _attention(model, "eager") as causal:
         for cached in (False, True):
             ids = torch.tensor([prompts[0]])
             library = causal.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, use_cache=cached, max_new_tokens=24, eos_token_id=tokenizer.eos_token_id, pad_token_id=0)
@@ -112,12 +112,12 @@ def test_decoding_is_exact(kind):
 
 # a model that knows nothing but its prompt's example copies it, and stops where the object closes
 def test_an_answer_ends_with_its_object():
-    from dimabsa_nb.screening import agreed, finished
+    from dimabsa_nb.emoloom.decoding import _is_finished, _verify_draft
     _, tokenizer = tiny("qwen3")
     whole = tokenizer.encode(EXAMPLE + " and so on", add_special_tokens=False)
-    assert not any(finished(whole[:length], tokenizer, 999) for length in range(len(EXAMPLE)))
-    assert finished(whole[:len(EXAMPLE)], tokenizer, 999) and len(agreed([], whole, whole, tokenizer, 999)) == len(EXAMPLE)
-    assert finished([5, tokenizer.eos_token_id], tokenizer, 9) and finished([5] * 9, tokenizer, 9)
+    assert not any(_is_finished(whole[:length], tokenizer, 999) for length in range(len(EXAMPLE)))
+    assert _is_finished(whole[:len(EXAMPLE)], tokenizer, 999) and len(_verify_draft([], whole, whole, tokenizer, 999)) == len(EXAMPLE)
+    assert _is_finished([5, tokenizer.eos_token_id], tokenizer, 9) and _is_finished([5] * 9, tokenizer, 9)
 
 
 # ---- killed and started again
@@ -163,7 +163,7 @@ def dimabsa(root, *arguments):
 def screened(tmp_path_factory):
     root = tmp_path_factory.mktemp("screened")
     for part in ("nbs", "dimabsa_nb"): shutil.copytree(ROOT/part, root/part, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
-    answer = dimabsa(root, "run", "smoke", "--only", "34_screen", "--only", "95_screening")
+    answer = dimabsa(root, "run", "smoke", "--only", "34_screen_model", "--only", "95_screening")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return root
 
@@ -187,12 +187,12 @@ def test_untrained_candidates_rank_last(screened):
 
 # the record holds what an auditor asks for; answers hold no times, records no texts
 def test_a_screening_leaves_its_record(screened):
-    record = json.loads((screened/"runs/smoke/34_screen@first/record.json").read_text())
+    record = json.loads((screened/"runs/smoke/34_screen_model@first/record.json").read_text())
     measured = record["metrics"]
     assert record["parameters"]["candidate"] == measured["candidate"] == "tiny-random-qwen3" and not measured["stopped"]
     assert measured["declared"]["trained"] == {"goemotions": 8, "dailydialog": 6, "emobank": 6} and len(measured["prompt_sha256"]) == 64
     assert set(measured["seconds"]) >= {"zero-shot, goemotions", "training", "trained, emobank", "trained, coarse arousal"} and record["peak_memory_mb"] > 0
-    lines = [json.loads(line) for line in (screened/"runs/smoke/34_screen@first/trained_goemotions.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (screened/"runs/smoke/34_screen_model@first/trained_goemotions.jsonl").read_text().splitlines()]
     assert len(lines) == 8 and {"key", "id", "code", "output", "cache_agrees", "gold_labels", "lenient_code", "prompt_sha256"} <= set(lines[0])
     output = next(line["output"] for line in lines if len(line["output"]) > 8)
     published = [path.read_text() for path in (screened/"results").rglob("*") if path.is_file()]
@@ -201,10 +201,10 @@ def test_a_screening_leaves_its_record(screened):
 
 # `dimabsa screen` is the same chain in a folder of its own; a spent budget is said, not hidden
 def test_screen_from_the_command_line(screened):
-    answer = dimabsa(screened, "screen", "tiny-random-qwen3-bytes", "--budget", "0.001", "--profile", "smoke", "-p", "34_screen.max_length=1024")
+    answer = dimabsa(screened, "screen", "tiny-random-qwen3-bytes", "--budget", "0.001", "--profile", "smoke", "-p", "34_screen_model.max_length=1024")
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert "results/screen/screening" in answer.stdout and not (screened/"runs/screen/34_screen@second").exists()
-    assert json.loads((screened/"runs/screen/34_screen@first/metrics.json").read_text())["stopped"]
+    assert "results/screen/screening" in answer.stdout and not (screened/"runs/screen/34_screen_model@second").exists()
+    assert json.loads((screened/"runs/screen/34_screen_model@first/metrics.json").read_text())["stopped"]
     assert "Stopped by the budget: tiny-random-qwen3-bytes" in (screened/"results/screen/screening/ranked.md").read_text()
     refused = dimabsa(screened, "screen", *"abcdef", "--profile", "smoke")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1) and "5 at most" in refused.stderr

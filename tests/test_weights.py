@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from dimabsa_nb import weights
-from dimabsa_nb.weights import WeightsError, choose_device, choose_dtype, resolve
+from dimabsa_nb import convert, weights
+from dimabsa_nb.wheels import WeightsError
+from dimabsa_nb.train import choose_device, choose_dtype
+from dimabsa_nb.weights import resolve
 
 GREETINGS = {
     "eng": "The soup was  cold, 3 of 10.\nNever again!",
@@ -69,7 +71,7 @@ def gemma_file(path):
 
 
 def llama_file(path):
-    pieces = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *weights.byte_characters(), "ab"]
+    pieces = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *convert._byte_characters(), "ab"]
     tokenizer = dict(model="gpt2", tokens=pieces, types=[3] * 3 + [1] * 257, merges=["a b"], ids=dict(bos=1, eos=2, unknown=0, padding=2))
     sizes = {"block_count": 2, "context_length": 128, "embedding_length": 32, "feed_forward_length": 64, "attention.head_count": 4,
              "attention.head_count_kv": 2, "attention.layer_norm_rms_epsilon": 1e-5, "rope.freq_base": 1e5, "rope.dimension_count": 8}
@@ -77,8 +79,8 @@ def llama_file(path):
     write_gguf(path, "llama", all_shapes(2, layer, 32, len(pieces)), sizes, tokenizer)
 
 
-@pytest.mark.parametrize("write, values, config", [(gemma_file, weights.gemma_weights, weights.gemma_config),
-                                                   (llama_file, weights.llama_weights, weights.llama_config)], ids=["gemma", "llama"])
+@pytest.mark.parametrize("write, values, config", [(gemma_file, convert._gemma_weights, convert._gemma_config),
+                                                   (llama_file, convert._llama_weights, convert._llama_config)], ids=["gemma", "llama"])
 def test_gguf_as_transformers_reads_it(tmp_path, write, values, config):
     import torch
     from gguf import GGUFReader
@@ -87,7 +89,7 @@ def test_gguf_as_transformers_reads_it(tmp_path, write, values, config):
     write(tmp_path / "tiny.gguf")
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="tiny.gguf", dtype=torch.float32)
     reader = GGUFReader(tmp_path / "tiny.gguf")
-    weights.save_weights(tmp_path, values(reader), config(reader))
+    convert._save_weights(tmp_path, values(reader), config(reader))
     ours = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     assert ours.state_dict().keys() == theirs.state_dict().keys()
     assert all(torch.equal(ours.state_dict()[name], value) for name, value in theirs.state_dict().items())
@@ -103,7 +105,7 @@ def test_gguf_tokenizers(tmp_path):
     gemma_file(tmp_path / "tiny.gguf")
     theirs = AutoTokenizer.from_pretrained(tmp_path, gguf_file="tiny.gguf")
     reader = GGUFReader(tmp_path / "tiny.gguf")
-    weights.gemma_tokenizer(*(weights.gguf_field(reader, name) for name in ("tokens", "scores", "token_type"))).save_pretrained(tmp_path)
+    convert._gemma_tokenizer(*(convert._gguf_field(reader, name) for name in ("tokens", "scores", "token_type"))).save_pretrained(tmp_path)
     ours = AutoTokenizer.from_pretrained(tmp_path)
     for text in ["ab ab", " ab", "a  b", "é\nab", "<bos>a"]:
         assert ours(text).input_ids[0] == 2
@@ -151,15 +153,15 @@ def test_a_damaged_model_is_made_anew(tmp_path, provenance):
 def test_two_at_once(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         folders = set(pool.map(lambda _: resolve("tiny-random-xlmr", tmp_path), range(4)))
-    assert [weights.is_complete(folder) for folder in folders] == [True]
+    assert [weights._is_complete(folder) for folder in folders] == [True]
     assert [path.name for path in (tmp_path / "weights").iterdir()] == ["tiny-random-xlmr"]
 
 
 def test_leftovers_are_swept(tmp_path):
     (tmp_path / ".gemma-3-270m-abc").mkdir()
-    weights.sweep(tmp_path)
+    weights._remove_leftovers(tmp_path)
     assert (tmp_path / ".gemma-3-270m-abc").exists()
-    weights.sweep(tmp_path, age=-1)
+    weights._remove_leftovers(tmp_path, age=-1)
     assert not (tmp_path / ".gemma-3-270m-abc").exists()
 
 
