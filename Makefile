@@ -2,7 +2,9 @@
 # make bench       speed and memory, each against a baseline in the same run, about an hour on two cores
 # make docs        the site, in docs/_build/html
 # make check       whether committed tables, figures and README are still what their records say
-# make test        everything that can be checked without a GPU
+# make test        everything that can be checked without a GPU, 20 minutes; make test-fast is 4
+# make notebooks   the outputs that the library's notebooks are committed with
+# make lab         the notebooks in JupyterLab
 #
 # PYTHON is the interpreter that .venv is made from (3.11 or newer), LOCK the exact set that goes into it:
 #     make reproduce PYTHON=python3.12
@@ -14,30 +16,49 @@ PROFILE ?= quick
 BIN := .venv/bin
 READY := .venv/ready-$(notdir $(LOCK))
 
-.PHONY: reproduce test bench docs check readme cards clean
+.PHONY: reproduce test test-fast style browser notebooks lab bench docs check readme cards pages clean
 
 reproduce: $(READY)
 	$(BIN)/dimabsa run $(PROFILE)
 	@$(MAKE) --no-print-directory readme cards
 
 # float32, where answers are the same on every machine; `DIMABSA_DTYPE=bfloat16 make test` must hold, too
-test: export DIMABSA_DTYPE ?= float32
-test: $(READY)
+test test-fast: export DIMABSA_DTYPE ?= float32
+
+test: $(READY) style browser
+	@echo "== the library's notebooks, each example a test; their outputs are the committed ones"
+	$(BIN)/python -m pytest -q -n 2 tests/test_notebooks.py
+	@echo "== the tests that cross modules, the smoke chain among them"
+	$(BIN)/python -m pytest -q tests --ignore tests/test_notebooks.py
+
+# no chain, no training, no browser
+test-fast: $(READY) style
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not browser" tests
+
+style: $(READY)
 	@echo "== notebooks are clean, and exported as they are"
-	@before="$$(cat nbs/*.ipynb dimabsa_nb/*.py | cksum)"; \
+	@before="$$(cat nbs/*.ipynb $$(find dimabsa_nb -name '*.py' | sort) | cksum)"; \
 	$(BIN)/nbdev_clean && $(BIN)/nbdev_export && \
-	if [ "$$before" != "$$(cat nbs/*.ipynb dimabsa_nb/*.py | cksum)" ]; then \
+	if [ "$$before" != "$$(cat nbs/*.ipynb $$(find dimabsa_nb -name '*.py' | sort) | cksum)" ]; then \
 		echo "notebooks or modules were not as nbdev_clean and nbdev_export leave them; they are now: commit them" >&2; \
 		git diff --stat -- nbs dimabsa_nb >&2; exit 1; fi
-	@echo "== what is committed is what its records say"
-	@$(BIN)/python -c "import sys; from dimabsa_nb.docs import check_committed; sys.exit(check_committed())"
-	@echo "== the library's notebooks, each example a test"
-	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --skip_file_re '^[39_.]' --n_workers 2
-	@echo "== a browser for the tests of pages, where it is missing and can be had"
+	@echo "== lines, imports, names"
+	@$(BIN)/ruff check -q nbs dimabsa_nb tests docs
+	@$(MAKE) --no-print-directory check
+
+# the committed outputs of the library's notebooks, written anew
+notebooks: $(READY)
+	$(BIN)/python tests/notebooks.py --write
+	$(BIN)/nbdev_clean
+	$(BIN)/nbdev_export
+
+# the notebooks, opened where they run
+lab: $(READY)
+	$(BIN)/jupyter lab nbs
+
+browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 		apt-get update -qq && apt-get install -yqq --no-install-recommends chromium >/dev/null 2>&1; } || echo "no Chromium: the tests of pages are skipped"
-	@echo "== the tests that cross modules, the smoke chain among them"
-	$(BIN)/python -m pytest -q tests
 
 check: $(READY)
 	@$(BIN)/python -c "import sys; from dimabsa_nb.docs import check_committed; sys.exit(check_committed())"
