@@ -18,9 +18,8 @@ import pandas as pd
 import torch
 
 from .core import UserError, check_choice, write_jsonl
-from .prompts import ANSWER_TOKEN, coarse_parts
-from .losses import coarse_bin, coarse_loss
-from .guidance import DIGITS
+from .prompts import ANSWER_TOKEN, DIGITS, coarse_bin, coarse_parts
+from .losses import coarse_loss
 from dimabsa_nb.packed import (
     ATTENTION_NAME, answer_states, answer_states_padded, token_batches, use_packed_attention,
 )

@@ -19,7 +19,7 @@ import pandas as pd
 
 from .core import UserError, jsonable, read_jsonl, write_atomic, write_json, write_jsonl
 from .corpus import SPLITS, pair_order
-from .guidance import DIGITS, expected_scores
+from .prompts import DIGITS, expected_score
 from .profiles import find_root, read_profile
 from .report import join_separate
 
@@ -32,8 +32,8 @@ def _stage_rows(run, stage: str, name: str = "predictions") -> pd.DataFrame:
 # %% ../nbs/19_explorer.ipynb #4fd2dd75
 def _coarse_predictions(distributions: dict) -> pd.DataFrame:
     "Take the expected scores of both LLMs as a prediction (section 3.1)."
-    frames = [frame.assign(**{dimension: expected_scores(dimension,
-                                                         np.array(frame["probabilities"].tolist()))})[["row", dimension]]
+    frames = [frame.assign(**{dimension: expected_score(dimension,
+                                                        np.array(frame["probabilities"].tolist()))})[["row", dimension]]
               for dimension, frame in distributions.items() if len(frame)]
     return frames[0].merge(frames[1], on="row") if len(frames) == 2 else pd.DataFrame({"row": []})
 

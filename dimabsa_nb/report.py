@@ -20,7 +20,8 @@ from dimabsa_nb.metrics import (
     MEASURES, averaged, from_moments, match, paired_bootstrap, pcc, read_predictions, resample,
     score,
 )
-from .guidance import DIGITS, check_distributions, expected_scores
+from .prompts import DIGITS, expected_score, nearest_digit
+from .guidance import check_distributions
 from dimabsa_nb.tables import (
     NAMES, count_wins, figure_style, format_cell, latex_table, markdown_table, paper_source,
     paper_table,
@@ -359,12 +360,6 @@ def write_table2(
     write_atomic(stem.with_name(stem.name + ".tex"), _full_width(latex))
     return text
 
-# %% ../nbs/18_report.ipynb #ed21c8a8
-def _true_digits(dimension: str, values) -> np.ndarray:
-    "Round gold scores and clip them to the digits of the dimension (equation 1)."
-    digits = DIGITS[dimension]
-    return np.clip(np.rint(np.asarray(values, dtype=float)), digits[0], digits[-1]).astype(int)
-
 # %% ../nbs/18_report.ipynb #26cafe3d
 def coarse_frame(
     dimension: str,  # "valence" or "arousal"
@@ -378,9 +373,9 @@ def coarse_frame(
                         f"first is row {frame.row[lost].iloc[0]}; run 32_extract_guidance again")
     values = check_distributions(dimension, frame.probabilities.tolist())
     predicted = np.array(DIGITS[dimension])[values.argmax(axis=1)]
-    return frame.assign(digit=_true_digits(dimension, frame[dimension]), predicted_digit=predicted,
-                        top1=values.max(axis=1),
-                        expected=expected_scores(dimension, values), gold=frame[dimension])
+    digits = nearest_digit(dimension, frame[dimension].to_numpy(float)).astype(int)
+    return frame.assign(digit=digits, predicted_digit=predicted, top1=values.max(axis=1),
+                        expected=expected_score(dimension, values), gold=frame[dimension])
 
 # %% ../nbs/18_report.ipynb #15b7b970
 def _confusion(dimension: str, frame: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from dimabsa_nb.corpus import read_corpus
 from dimabsa_nb.core import read_jsonl, write_jsonl
 from dimabsa_nb.synthetic import synthetic_corpus
 from dimabsa_nb.explorer import _VARIANTS, page_html, write_example, write_report
-from dimabsa_nb.guidance import DIGITS
+from dimabsa_nb.prompts import DIGITS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HOSTILE = [

@@ -60,26 +60,11 @@ def test_equation_3(batch):
 def test_losses_teach(dimension):
     """Plain gradient descent on the logits ends near the true value."""
     values = torch.tensor([3.0, 4.4, 6.6, 7.9])
-    logits = torch.zeros(4, len(guidance.DIGITS[dimension]), requires_grad=True)
+    logits = torch.zeros(4, len(prompts.DIGITS[dimension]), requires_grad=True)
     for _ in range(300):
         (gradient,) = torch.autograd.grad(losses.coarse_loss(dimension, logits, values, reduction="none").sum(), logits)
         logits = (logits - 0.3 * gradient).detach().requires_grad_()
-    assert (losses.expected_score(dimension, logits.detach()) - values).abs().max() < 0.5
-
-
-# --- the same thing in torch and in numpy ---------------------------------------------------------------------------------
-@pytest.mark.parametrize("dimension", ["valence", "arousal"])
-def test_expected_score_is_one_thing(batch, dimension):
-    logits = batch[0][:, : len(guidance.DIGITS[dimension])]
-    features = getattr(guidance, f"{dimension}_features")(softmax(logits))
-    np.testing.assert_allclose(features["exp"], losses.expected_score(dimension, torch.tensor(logits)), atol=1e-5)
-
-
-def test_coarse_bins_are_one_thing():
-    values = np.arange(100, 901) / 100
-    names = np.array(prompts.COARSE_BINS)[losses.coarse_bin(torch.tensor(values))]
-    assert names.tolist() == guidance._coarse_bin_names("valence", values).tolist()
-    assert (names[values < 3] == "A").all() and (names[values >= 6] == "C").all()
+    assert (prompts.expected_score(dimension, logits.detach().softmax(-1)) - values).abs().max() < 0.5
 
 
 # --- Table 3 --------------------------------------------------------------------------------------------------------------
@@ -97,7 +82,7 @@ def test_table_3_entropy_has_seven_levels(digits):
     assert sorted(set(levels)) == list(range(7)) and (np.diff(levels) >= 0).all()
 
 
-def test_p_low_is_the_mass_of_3_4_5():
+def test_p_low_is_the_probability_of_3_4_5():
     one_digit = guidance.arousal_features(np.eye(6))
     assert one_digit["pLow"].tolist() == [1, 1, 1, 0, 0, 0]
     assert one_digit["bin"].tolist() == list("BBBCCC")
@@ -111,7 +96,7 @@ def test_tokens_fill_every_input(variant, faithful_to):
     random = np.random.default_rng(5)
     valence, arousal = (
         guidance.guidance_tokens(dimension, random.dirichlet(np.ones(len(digits)) / 3, 50), faithful_to)
-        for dimension, digits in guidance.DIGITS.items()
+        for dimension, digits in prompts.DIGITS.items()
     )
     for tokens in zip(valence, arousal):
         written = prompts.encoder_input(variant, "tat", "restaurant", "Ашы бик тәмле", "аш", *tokens, faithful_to=faithful_to)
@@ -182,6 +167,6 @@ def test_line_breaks_do_not_reach_the_encoder():
         tokenizer = AutoTokenizer.from_pretrained(weights.resolve("multilingual-e5-small"))
     except ValueError as unavailable:
         pytest.skip(str(unavailable))
-    tokens = [guidance.guidance_tokens(dimension, [[1] + [0] * (len(digits) - 1)])[0] for dimension, digits in guidance.DIGITS.items()]
+    tokens = [guidance.guidance_tokens(dimension, [[1] + [0] * (len(digits) - 1)])[0] for dimension, digits in prompts.DIGITS.items()]
     written = prompts.encoder_input("joint", "eng", "laptop", "The keys feel cheap.", "keyboard", *tokens)
     assert tokenizer(written)["input_ids"] == tokenizer(" ".join(written.split()))["input_ids"]

@@ -3,7 +3,7 @@ import json, os, re
 from pathlib import Path
 import numpy as np, pandas as pd, papermill, pytest
 from dimabsa_nb.core import UserError, read_jsonl, write_atomic, write_jsonl
-from dimabsa_nb.guidance import DIGITS
+from dimabsa_nb.prompts import DIGITS
 from dimabsa_nb.metrics import MEASURES, match, read_predictions, score
 from dimabsa_nb.records import input_digest
 from dimabsa_nb.tables import save_figure, write_table

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..core import UserError, write_atomic, write_jsonl
-from ..guidance import DIGITS
+from ..prompts import DIGITS
 from ..train import fingerprint
 from ..coarse import add_lora, load_base
 from ..records import hash_of

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import UserError, read_jsonl
-from ..guidance import DIGITS
+from ..prompts import DIGITS
 from ..tables import figure_style
 from .contract import CODES
 from .decoding import ASKED, AXES, PHASES, TASKS
