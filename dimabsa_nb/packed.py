@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ATTENTION_NAME', 'PrefixTree', 'common_prefix', 'prefix_tree', 'Blocks', 'pad_ragged', 'packed_attention',
-           'kernel_choice', 'use_packed_attention', 'trailing_states', 'answer_states', 'answer_states_padded',
+           'kernel_choice', 'use_packed_attention', 'layer_windows', 'trailing_states', 'trailing_states_padded',
            'token_batches', 'sharing', 'sequence_states', 'lower_states']
 
 # %% ../nbs/07_packed.ipynb #790ebad1
@@ -19,13 +19,10 @@ import torch
 @dataclass
 class PrefixTree:
     "Prompts as one flat sequence in the depth-first order of their prefix tree."
-    input_ids: np.ndarray    # (tokens,) token ids, each shared token once
-    positions: np.ndarray    # (tokens,) depth in the tree: the token's position in its own prompt
-    # (tokens,) token j is seen by token i exactly where j <= i < subtree_end[j]
-    subtree_end: np.ndarray
-    # flat indices of the tokens whose states are wanted: each prompt's last one, or last few,
-    # in the order the prompts came
-    answers: np.ndarray
+    input_ids: np.ndarray  # (tokens,) token ids, each shared token once
+    positions: np.ndarray  # (tokens,) depth in the tree: the position in the token's own prompt
+    subtree_end: np.ndarray  # (tokens,) token i sees token j where j <= i < subtree_end[j]
+    answers: np.ndarray  # flat indices of the wanted tokens, in the order of the prompts
 
 # %% ../nbs/07_packed.ipynb #6b315acc
 def common_prefix(
@@ -39,25 +36,25 @@ def common_prefix(
 
 # %% ../nbs/07_packed.ipynb #cd69533d
 def _tree_order(prompts: list[list[int]]) -> list[int]:
-    "The order in which prompts that share a beginning are neighbours."
+    "The indices of prompts in the order of their ids, compared as big-endian bytes."
     return sorted(range(len(prompts)), key=lambda k: np.asarray(prompts[k], dtype=">u4").tobytes())
 
 # %% ../nbs/07_packed.ipynb #b3025f2a
 def prefix_tree(
     prompts: list[list[int]],  # token ids of each prompt, none empty
-    counts: list[int] | None = None,  # how many of each prompt's last tokens are wanted; None: one
+    counts: list[int] | None = None,  # wanted last tokens of each prompt; None: one
 ) -> PrefixTree:  # every shared token once
-    "Lay prompts out as a prefix tree; exact for any prompts, in any order, with repeats."
+    """Prompts as a prefix tree; exact for any prompts, in any order, with repeats.  Raises
+    ValueError for an empty prompt, or where it is shorter than its count."""
     counts = counts or [1] * len(prompts)
-    if not prompts or not all(0 < count <= len(prompt)
-                              for prompt, count in zip(prompts, counts, strict=True)):
+    if not prompts or not all(0 < n <= len(p) for p, n in zip(prompts, counts, strict=True)):
         raise ValueError("prefix_tree: needs prompts of at least one token each, and no more "
                          "wanted than there are")
-    ids, positions, ends, answers = [], [], [], [None] * len(prompts)
+    ids, positions, ends, answers = [], [], [], [[] for _ in prompts]
     path, previous = [], []
     for which in _tree_order(prompts):
         prompt = list(prompts[which])
-        shared = common_prefix(previous, prompt) if previous else 0
+        shared = common_prefix(previous, prompt)
         for token in path[shared:]: ends[token] = len(ids)
         path = path[:shared] + list(range(len(ids), len(ids) + len(prompt) - shared))
         ids += prompt[shared:]
@@ -68,14 +65,9 @@ def prefix_tree(
     return PrefixTree(np.array(ids), np.array(positions), np.array(ends), np.concatenate(answers))
 
 # %% ../nbs/07_packed.ipynb #b7aa8a99
-def _visible(
-    tree: PrefixTree,  # the flat batch
-    queries: np.ndarray,  # (q,) flat indices of the tokens that look
-    keys: np.ndarray,  # (k,) flat indices of the tokens looked at
-    window: int | None = None,  # sliding window in tokens, None for full attention
-) -> np.ndarray:  # (q, k) bool
-    """Which key tokens each query token may attend to: its own prompt up to itself, inside the
-    window."""
+def _visible(tree: PrefixTree, queries: np.ndarray, keys: np.ndarray,
+             window: int | None = None) -> np.ndarray:
+    "(q, k) bool: query tokens see their own prompt up to themselves, inside a sliding window."
     i, j = queries[:, None], keys[None, :]
     seen = (j <= i) & (i < tree.subtree_end[j])
     if window is not None: seen &= tree.positions[i] - tree.positions[j] < window
@@ -84,19 +76,13 @@ def _visible(
 # %% ../nbs/07_packed.ipynb #ca4a40ed
 @dataclass
 class Blocks:
-    """Which rows of the flat batch attend to which, as equal blocks ready for one batched
-    attention call."""
-    query_index: torch.Tensor           # (blocks, queries) flat index of each query
-    # (blocks, keys) flat index of each key; padding repeats index 0
-    key_index: torch.Tensor
-    # window (int or None) -> (blocks, 1, queries, keys) additive mask, 0 or -inf
-    masks: dict
-    # (tokens,) where each flat token's output stands; None if queries are in flat order
-    restore: torch.Tensor | None = None
-    # flat indices of the tokens that the last layer is computed for; None for all
-    answers: torch.Tensor | None = None
-    # window -> FlexAttention's block mask, where that kernel was chosen
-    flex: dict | None = None
+    "A flat batch as equal attention blocks, for one batched attention call."
+    query_index: torch.Tensor | None  # (blocks, queries) flat index of each query
+    key_index: torch.Tensor | None  # (blocks, keys) flat index of each key, padded with 0
+    masks: dict[int | None, torch.Tensor]  # window -> (blocks, 1, queries, keys), 0 or -inf
+    restore: torch.Tensor | None = None  # (tokens,) each token's place in the output; None: same
+    answers: torch.Tensor | None = None  # tokens the last layer is computed for; None: all
+    flex: dict | None = None  # window -> FlexAttention's block mask, where that kernel is used
 
     def mask(self, window: int | None) -> torch.Tensor:
         "The additive mask of a layer with this sliding window."
@@ -105,36 +91,32 @@ class Blocks:
 # %% ../nbs/07_packed.ipynb #6e6873c2
 def pad_ragged(
     arrays: list[np.ndarray],  # index arrays of different lengths
-) -> tuple[np.ndarray, np.ndarray]:  # (n, longest) indices padded with 0, and (n, longest) bool that marks the real ones
-    "Stack index arrays of different lengths."
+) -> tuple[np.ndarray, np.ndarray]:  # (n, longest) indices padded with 0, and which are real
+    "Index arrays of different lengths as one array, and a boolean mask of the same shape."
     lengths = np.array([len(array) for array in arrays])
     real = np.arange(lengths.max())[None, :] < lengths[:, None]
     padded = np.zeros(real.shape, dtype=np.int64)
     padded[real] = np.concatenate(arrays)
     return padded, real
 
-# %% ../nbs/07_packed.ipynb #ebf836fd
-def _additive_mask(
-    seen: np.ndarray,  # (blocks, queries, keys) bool
-    dtype: torch.dtype,  # of the attention
-) -> torch.Tensor:  # (blocks, 1, queries, keys): 0 where seen, -inf where not
-    "A boolean mask as the number that is added to the attention scores."
-    mask = torch.zeros(seen.shape, dtype=dtype)
-    return mask.masked_fill_(torch.from_numpy(~seen), float("-inf")).unsqueeze(1)
-
 # %% ../nbs/07_packed.ipynb #dc08ee67
 def _pad_tree(tree: PrefixTree, block: int) -> PrefixTree:
-    "Pad the flat batch to whole blocks."
+    "The flat batch padded to whole blocks."
     tokens = len(tree.input_ids)
     extra = -tokens % block
     zeros, ends = np.zeros(extra, dtype=np.int64), np.arange(tokens, tokens + extra) + 1
     return PrefixTree(np.append(tree.input_ids, zeros), np.append(tree.positions, zeros),
                       np.append(tree.subtree_end, ends), tree.answers)
 
+def _additive_mask(seen: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+    "(blocks, queries, keys) bool as (blocks, 1, queries, keys): 0 where seen, -inf where not."
+    mask = torch.zeros(seen.shape, dtype=dtype)
+    return mask.masked_fill_(torch.from_numpy(~seen), float("-inf")).unsqueeze(1)
+
 # %% ../nbs/07_packed.ipynb #1dbf900a
-def _tree_blocks(tree: PrefixTree, block: int, windows: tuple = (None,),
+def _tree_blocks(tree: PrefixTree, block: int, windows: tuple[int | None, ...] = (None,),
                  dtype: torch.dtype = torch.float32) -> Blocks:
-    "Cut a prefix tree into attention blocks."
+    "A padded prefix tree cut into attention blocks."
     starts = range(0, len(tree.input_ids), block)
     ancestors = [np.flatnonzero(tree.subtree_end[:start] > start) for start in starts]
     queries = np.arange(len(tree.input_ids)).reshape(-1, block)
@@ -146,28 +128,39 @@ def _tree_blocks(tree: PrefixTree, block: int, windows: tuple = (None,),
 
 # %% ../nbs/07_packed.ipynb #6d9830ac
 def _sequence_blocks(lengths: list[int], dtype: torch.dtype = torch.float32) -> Blocks:
-    """Attention blocks for independent sequences laid end to end, bidirectional (the encoder's
-    batches)."""
-    starts = np.cumsum([0, *lengths[:-1]])
-    index, real = pad_ragged([np.arange(start, start + length)
-                              for start, length in zip(starts, lengths)])
+    "Attention blocks for independent sequences laid end to end, bidirectional."
+    index, real = pad_ragged(np.split(np.arange(sum(lengths)), np.cumsum(lengths)[:-1]))
     seen = np.broadcast_to(real[:, None, :], (*index.shape, index.shape[1]))
     index = torch.from_numpy(index)
     return Blocks(index, index, {None: _additive_mask(seen, dtype)},
                   torch.from_numpy(np.flatnonzero(real)))
 
+def _to_device(blocks: Blocks, device: torch.device) -> Blocks:
+    "Attention blocks on the model's device."
+    put = lambda tensor: None if tensor is None else tensor.to(device)
+    masks = {window: mask.to(device) for window, mask in blocks.masks.items()}
+    return Blocks(put(blocks.query_index), put(blocks.key_index), masks, put(blocks.restore),
+                  put(blocks.answers), blocks.flex)
+
 # %% ../nbs/07_packed.ipynb #ded71e06
-def _gather_blocks(
-    states: torch.Tensor,  # (1, heads, tokens, head size)
-    index: torch.Tensor,  # (blocks, length) flat indices
-) -> torch.Tensor:  # (blocks, heads, length, head size)
-    "Rows of the flat batch, block by block."
+def _gather_blocks(states: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    "(1, heads, tokens, size) gathered by (blocks, length) as (blocks, heads, length, size)."
     rows = states[0].transpose(0, 1).index_select(0, index.flatten())
     return rows.unflatten(0, index.shape).transpose(1, 2)
 
+def _attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor,
+            scaling: float | None, dropout: float) -> torch.Tensor:
+    "(blocks * queries, heads, size): fused attention inside each block."
+    blocks, heads, length, size = queries.shape
+    groups = heads // keys.shape[1]
+    out = torch.nn.functional.scaled_dot_product_attention(
+        queries.reshape(blocks, keys.shape[1], groups * length, size), keys, values,
+        attn_mask=mask.repeat(1, 1, groups, 1), dropout_p=dropout, scale=scaling)
+    return out.reshape(blocks, heads, length, size).transpose(1, 2).flatten(0, 1)
+
 # %% ../nbs/07_packed.ipynb #374da6b1
 def packed_attention(
-    module,  # the attention layer (unused; the register's signature)
+    module,  # the attention layer, unused: the registry's signature
     query: torch.Tensor,  # (1, heads, tokens, head size)
     key: torch.Tensor,  # (1, key heads, tokens, head size)
     value: torch.Tensor,  # (1, key heads, tokens, head size)
@@ -180,20 +173,12 @@ def packed_attention(
 ) -> tuple[torch.Tensor, None]:  # (1, tokens, heads, head size), and no weights
     "Attention over the blocks of a packed batch; equals attention over each prompt alone."
     if packed.flex is not None:
-        return _flex_blocks(query, key, value,
-                            packed.flex[sliding_window if sliding_window in packed.flex else None],
-                            scaling), None
-    queries, keys, values = (_gather_blocks(x, i)
-                             for x, i in ((query, packed.query_index), (key, packed.key_index),
-                                          (value, packed.key_index)))
-    blocks, heads, length, size = queries.shape
-    groups = heads // keys.shape[1]
-    mask = packed.mask(sliding_window).to(queries.dtype).repeat(1, 1, groups, 1)
-    out = torch.nn.functional.scaled_dot_product_attention(
-        queries.reshape(blocks, keys.shape[1], groups * length, size), keys, values, attn_mask=mask,
-        dropout_p=dropout, scale=scaling)
-    out = out.reshape(blocks, heads, length, size).transpose(1, 2).reshape(blocks * length, heads,
-            size)
+        mask = packed.flex[sliding_window if sliding_window in packed.flex else None]
+        return _flex_blocks(query, key, value, mask, scaling), None
+    queries = _gather_blocks(query, packed.query_index)
+    keys, values = (_gather_blocks(states, packed.key_index) for states in (key, value))
+    mask = packed.mask(sliding_window).to(queries.dtype)
+    out = _attend(queries, keys, values, mask, scaling, dropout)
     if packed.restore is not None: out = out.index_select(0, packed.restore)
     return out.unsqueeze(0), None
 
@@ -212,13 +197,14 @@ def _flex_blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, ma
                                            enable_gqa=grouped).transpose(1, 2)
 
 # %% ../nbs/07_packed.ipynb #50d43d72
-def _flex_masks(tree: PrefixTree, windows: tuple, device: torch.device) -> dict:
-    "The rule of `_visible` as FlexAttention's block masks."
+def _flex_masks(tree: PrefixTree, windows: tuple[int | None, ...],
+                device: torch.device) -> dict:
+    "The rule of `_visible` as FlexAttention's block masks, window -> mask."
     from torch.nn.attention.flex_attention import create_block_mask
     ends, depth = (torch.from_numpy(x).to(device) for x in (tree.subtree_end, tree.positions))
     def rule(window):
-        return lambda batch, head, i, j: (j <= i) & (i < ends[j]) & (True
-                if window is None else depth[i] - depth[j] < window)
+        near = lambda i, j: True if window is None else depth[i] - depth[j] < window
+        return lambda batch, head, i, j: (j <= i) & (i < ends[j]) & near(i, j)
     return {window: create_block_mask(rule(window), None, None, len(ends), len(ends),
                                       device=str(device)) for window in windows}
 
@@ -226,47 +212,46 @@ def _flex_masks(tree: PrefixTree, windows: tuple, device: torch.device) -> dict:
 @functools.cache
 def kernel_choice(
     device_type: str,  # "cuda", "cpu", ...
-) -> tuple:  # ("flex" or "blocks", the reason)
+) -> tuple[str, str]:  # "flex" or "blocks", and the reason
     "FlexAttention on CUDA where it compiles and agrees, else fused attention over gathered blocks."
     if device_type != "cuda":
         return "blocks", f"FlexAttention is compiled for CUDA, this is {device_type}"
     try: gap = _flex_gap(torch.device("cuda"))
     except Exception as error:
         return "blocks", f"FlexAttention does not run here ({type(error).__name__})"
-    return ("flex", f"FlexAttention agrees to {gap:.0e}") if gap < 1e-2 else ("blocks",
-            f"FlexAttention differs by {gap:.0e}")
+    if gap < 1e-2: return "flex", f"FlexAttention agrees to {gap:.0e}"
+    return "blocks", f"FlexAttention differs by {gap:.0e}"
 
 # %% ../nbs/07_packed.ipynb #58055b0a
 def _flex_gap(device: torch.device) -> float:
-    "How far FlexAttention is from the gathered blocks on a small tree with grouped heads."
+    "The largest difference of FlexAttention from the blocks on a small tree with grouped heads."
     tree = _pad_tree(prefix_tree([[1, 2, *range(k, k + 20)] for k in (3, 5, 40)]), 128)
     query, key, value = (torch.randn(1, heads, len(tree.input_ids), 64, device=device)
                          for heads in (4, 1, 1))
-    blocks = _to_device(_tree_blocks(tree, 128, (None, 8)), device)
-    flex, gaps = _flex_masks(tree, (None, 8), device), []
-    for window in (None, 8):
-        found = [packed_attention(None, query, key, value, sliding_window=window, packed=each)[0]
-                 for each in (blocks, Blocks(None, None, {}, flex=flex))]
-        gaps.append((found[0] - found[1]).abs().max().item())
-    return max(gaps)
+    batches = (_to_device(_tree_blocks(tree, 128, (None, 8)), device),
+               Blocks(None, None, {}, flex=_flex_masks(tree, (None, 8), device)))
+    outputs = [torch.stack([packed_attention(None, query, key, value, sliding_window=window,
+                                             packed=batch)[0] for window in (None, 8)])
+               for batch in batches]
+    return (outputs[0] - outputs[1]).abs().max().item()
 
 # %% ../nbs/07_packed.ipynb #cb36efee
 # families whose layers are built as `_last_layer` expects
 _SHORT_LAST_LAYER = "gemma3_text", "llama", "qwen2", "qwen3"
 
 def _last_layer(self, hidden: torch.Tensor, **settings) -> torch.Tensor:
-    "The last decoder layer for the answers alone."
+    "The last decoder layer for the wanted tokens alone."
     packed = settings.get("packed")
     if packed is None or packed.answers is None: return type(self).forward(self, hidden, **settings)
-    attended = self.self_attn(hidden_states=self.input_layernorm(hidden),
-                              **settings)[0].index_select(1, packed.answers)
+    attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden), **settings)
+    attended = attended.index_select(1, packed.answers)
     hidden = hidden.index_select(1, packed.answers)
     if not hasattr(self, "pre_feedforward_layernorm"):
         hidden = hidden + attended
         return hidden + self.mlp(self.post_attention_layernorm(hidden))
     hidden = hidden + self.post_attention_layernorm(attended)
-    return (hidden
-            + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(hidden))))
+    fed_forward = self.mlp(self.pre_feedforward_layernorm(hidden))
+    return hidden + self.post_feedforward_layernorm(fed_forward)
 
 # %% ../nbs/07_packed.ipynb #ead90b1b
 ATTENTION_NAME = "dimabsa_packed"
@@ -284,30 +269,22 @@ def use_packed_attention(
     return model
 
 # %% ../nbs/07_packed.ipynb #41d061ad
-def _layer_windows(config) -> tuple:
-    "The sliding windows a model's layers use (Gemma-3: 512 and full; Qwen3: full)."
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+def layer_windows(
+    config,  # of a transformers decoder
+) -> list[int | None]:  # each layer's sliding window in tokens; None: full attention
+    "The sliding windows of a model's layers (Gemma-3: 512 and full; Qwen3: full)."
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     window = getattr(config, "sliding_window", None)
-    return tuple(window if kind == "sliding_attention" else None for kind in sorted(kinds))
-
-def _to_device(blocks: Blocks, device: torch.device) -> Blocks:
-    "Move attention blocks to the model's device."
-    move = lambda tensor: None if tensor is None else tensor.to(device)
-    masks = {window: mask.to(device) for window, mask in blocks.masks.items()}
-    return Blocks(move(blocks.query_index), move(blocks.key_index), masks, move(blocks.restore),
-                  move(blocks.answers), blocks.flex)
+    return [window if kind == "sliding_attention" else None for kind in kinds]
 
 # %% ../nbs/07_packed.ipynb #eec78d0d
 def _packed_blocks(tree: PrefixTree, config, block: int, dtype: torch.dtype, device: torch.device,
                    kernel: str) -> Blocks:
-    "Who sees whom in a batch, as the chosen kernel wants it."
-    windows, answers = (_layer_windows(config), torch.from_numpy(tree.answers)
-                        if config.model_type in _SHORT_LAST_LAYER else None)
-    blocks = Blocks(None, None, {},
-                    flex=_flex_masks(tree, windows,
-                                     device)) if kernel == "flex" else _tree_blocks(tree, block,
-            windows, dtype)
-    blocks.answers = answers
+    "Which token sees which in a padded tree, as the chosen kernel reads it."
+    windows = tuple(dict.fromkeys(layer_windows(config)))
+    if kernel == "flex": blocks = Blocks(None, None, {}, flex=_flex_masks(tree, windows, device))
+    else: blocks = _tree_blocks(tree, block, windows, dtype)
+    if config.model_type in _SHORT_LAST_LAYER: blocks.answers = torch.from_numpy(tree.answers)
     return _to_device(blocks, device)
 
 # %% ../nbs/07_packed.ipynb #616234c6
@@ -318,7 +295,8 @@ def trailing_states(
     block: int = 128,  # queries in an attention block
     kernel: str | None = None,  # "blocks" or "flex"; None chooses
 ) -> torch.Tensor:  # (sum of counts, hidden size) their last hidden states, prompt by prompt
-    "Hidden states at the end of all prompts, each shared token computed once."
+    """Hidden states at the end of all prompts, each shared token computed once.  Raises as
+    `prefix_tree`."""
     weight = decoder.get_input_embeddings().weight
     tree = _pad_tree(prefix_tree(prompts, counts), block)
     blocks = _packed_blocks(tree, decoder.config, block, weight.dtype, weight.device,
@@ -327,41 +305,22 @@ def trailing_states(
                       for x in (tree.input_ids, tree.positions))
     states = decoder(input_ids=ids, position_ids=positions, packed=blocks,
                      use_cache=False).last_hidden_state[0]
-    return (states if blocks.answers is not None
-            else states[torch.from_numpy(tree.answers).to(weight.device)])
-
-# %% ../nbs/07_packed.ipynb #5da008b2
-def answer_states(
-    decoder: torch.nn.Module,  # a decoder without its head, switched by `use_packed_attention`
-    prompts: list[list[int]],  # token ids of each prompt
-    block: int = 128,  # queries in an attention block
-    kernel: str | None = None,  # "blocks" or "flex"; None chooses
-) -> torch.Tensor:  # (prompts, hidden size) the last hidden state at each prompt's last token
-    "Hidden states at the answer positions of all prompts."
-    return trailing_states(decoder, prompts, None, block, kernel)
-
-# %% ../nbs/07_packed.ipynb #288a3b09
-def _answer_states_reference(decoder: torch.nn.Module, prompts: list[list[int]]) -> torch.Tensor:
-    "What `answer_states` must equal: each prompt alone, with the library's eager attention."
-    before = decoder.config._attn_implementation
-    decoder.set_attn_implementation("eager")
-    device = decoder.get_input_embeddings().weight.device
-    rows = [decoder(input_ids=torch.tensor([list(p)], device=device),
-                    use_cache=False).last_hidden_state[0, -1] for p in prompts]
-    decoder.set_attn_implementation(before)
-    return torch.stack(rows)
+    if blocks.answers is not None: return states
+    return states[torch.from_numpy(tree.answers).to(weight.device)]
 
 # %% ../nbs/07_packed.ipynb #d8850b41
-def answer_states_padded(
+def trailing_states_padded(
     decoder: torch.nn.Module,  # a decoder in one of the library's attention implementations
     prompts: list[list[int]],  # token ids of each prompt
-) -> torch.Tensor:  # (prompts, hidden size)
-    "Hidden states at the answer positions, the plain way: one padded row a prompt."
+    counts: list[int] | None = None,  # how many of each prompt's last tokens are wanted; None: one
+) -> torch.Tensor:  # (sum of counts, hidden size) their last hidden states, prompt by prompt
+    "What `trailing_states` returns, by the padded Hugging Face baseline: one padded row a prompt."
     device = decoder.get_input_embeddings().weight.device
     ids, real = (torch.from_numpy(x).to(device)
                  for x in pad_ragged([np.array(prompt) for prompt in prompts]))
     states = decoder(input_ids=ids, attention_mask=real.long(), use_cache=False).last_hidden_state
-    return states[torch.arange(len(prompts), device=device), real.sum(1) - 1]
+    return torch.cat([row[len(prompt) - count:len(prompt)] for row, prompt, count
+                      in zip(states, prompts, counts or [1] * len(prompts))])
 
 # %% ../nbs/07_packed.ipynb #9b6ac551
 def token_batches(
@@ -369,23 +328,23 @@ def token_batches(
     budget: int,  # tokens in a batch after sharing; a longer prompt gets a batch of its own
 ) -> list[list[int]]:  # indices into `prompts`, every one once
     "Group prompts that share prefixes into batches of at most `budget` tokens."
-    batches, used, previous = [], budget + 1, None
+    batches, used, previous = [], budget + 1, []
     for which in _tree_order(prompts):
-        shared = common_prefix(prompts[previous], prompts[which]) if previous is not None else 0
-        new = len(prompts[which]) - shared
+        shared = common_prefix(previous, prompts[which])
+        new, previous = len(prompts[which]) - shared, prompts[which]
         if used + new > budget:
             batches.append([])
-            used = len(prompts[which]) - new
+            used = shared
         batches[-1].append(which)
-        used, previous = used + new, which
+        used += new
     return batches
 
 # %% ../nbs/07_packed.ipynb #72cc3fb8
 def sharing(
     prompts: list[list[int]],  # token ids of each prompt
     budget: int,  # tokens in a batch
-) -> float:  # tokens of the plain way divided by tokens computed
-    "How many times fewer tokens the packed way computes."
+) -> float:  # tokens of all prompts divided by tokens computed
+    "How many times fewer tokens the prefix tree computes."
     computed = sum(len(prefix_tree([prompts[k] for k in batch]).input_ids)
                    for batch in token_batches(prompts, budget))
     return sum(map(len, prompts)) / computed
@@ -394,18 +353,18 @@ def sharing(
 def sequence_states(
     encoder: torch.nn.Module,  # a BERT- or XLM-R-family encoder, switched by `use_packed_attention`
     sequences: list[list[int]],  # token ids of each sequence
-    begun: list | None = None,  # each sequence's states after the lowest layers, from `lower_states`; None begins with the embedding
-    layers: int = 0,  # how many layers those are
-) -> tuple[torch.Tensor, torch.Tensor]:  # (tokens, hidden size) states laid end to end, (tokens,) the sequence each belongs to
-    """Last hidden states of sequences laid end to end; no padding token is computed outside
-    attention."""
+    lower: list[torch.Tensor] | None = None,  # each sequence's `lower_states`; None: embed
+    layers: int = 0,  # how many of the lowest layers those have passed
+) -> tuple[torch.Tensor, torch.Tensor]:  # (tokens, hidden size) states; (tokens,) whose they are
+    """Last hidden states of sequences laid end to end, and the number of the sequence each belongs
+    to; no padding token is computed outside attention."""
     weight = encoder.get_input_embeddings().weight
     lengths = [len(sequence) for sequence in sequences]
     blocks = _to_device(_sequence_blocks(lengths, weight.dtype), weight.device)
-    states = _embedded(encoder, sequences) if begun is None else torch.cat(begun).unsqueeze(0)
+    states = _embedded(encoder, sequences) if lower is None else torch.cat(lower).unsqueeze(0)
     for layer in encoder.encoder.layer[layers:]: states = layer(states, None, packed=blocks)
-    return states[0], torch.repeat_interleave(torch.arange(len(lengths)),
-                                              torch.tensor(lengths)).to(weight.device)
+    owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    return states[0], owner.to(weight.device)
 
 # %% ../nbs/07_packed.ipynb #7b5993bc
 def _embedded(encoder: torch.nn.Module, sequences: list[list[int]]) -> torch.Tensor:
@@ -413,9 +372,8 @@ def _embedded(encoder: torch.nn.Module, sequences: list[list[int]]) -> torch.Ten
     device = encoder.get_input_embeddings().weight.device
     offset = encoder.config.pad_token_id + 1 if "roberta" in encoder.config.model_type else 0
     ids = torch.tensor([token for sequence in sequences for token in sequence], device=device)
-    positions = torch.cat([torch.arange(len(sequence))
-                           for sequence in sequences]).to(device) + offset
-    return encoder.embeddings(input_ids=ids[None], position_ids=positions[None],
+    positions = torch.cat([torch.arange(len(sequence)) for sequence in sequences]) + offset
+    return encoder.embeddings(input_ids=ids[None], position_ids=positions.to(device)[None],
                               token_type_ids=torch.zeros_like(ids[None]))
 
 # %% ../nbs/07_packed.ipynb #8b64993f

@@ -19,8 +19,10 @@ import torch
 import torch.nn.functional as F
 
 from ..core import UserError
-from ..packed import ATTENTION_NAME, pad_ragged, token_batches, trailing_states
-from ..train import fingerprint, fit
+from dimabsa_nb.packed import (
+    ATTENTION_NAME, token_batches, trailing_states, trailing_states_padded,
+)
+from ..train import Schedule, fingerprint, fit
 from .corpora import EKMAN, LABELS, VAD_AXES, WORD, to_ekman
 from dimabsa_nb.emoloom.contract import (
     answer_ids, answer_spans, prompt_ids, rationale, target_answer,
@@ -353,19 +355,8 @@ def _model_states(loom: EmoLoomModel, sequences: list, counts: list) -> torch.Te
     is packed."""
     causal = loom.language_model.get_base_model()
     packed = causal.config._attn_implementation == ATTENTION_NAME
-    return (trailing_states if packed else _trailing_states_padded)(causal.base_model, sequences,
-            counts)
-
-# %% ../../nbs/22_emoloom_training.ipynb #f894c532
-def _trailing_states_padded(decoder: torch.nn.Module, sequences: list,
-                            counts: list) -> torch.Tensor:
-    "The plain way: one padded row a sequence."
-    device = decoder.get_input_embeddings().weight.device
-    ids, real = (torch.from_numpy(x).to(device)
-                 for x in pad_ragged([np.array(sequence) for sequence in sequences]))
-    states = decoder(input_ids=ids, attention_mask=real.long(), use_cache=False).last_hidden_state
-    return torch.cat([states[k, len(sequence) - count:len(sequence)]
-                      for k, (sequence, count) in enumerate(zip(sequences, counts))])
+    states = trailing_states if packed else trailing_states_padded
+    return states(causal.base_model, sequences, counts)
 
 # %% ../../nbs/22_emoloom_training.ipynb #1941ca0b
 def _initialise_heads(loom: EmoLoomModel, data: TrainingData, token_budget: int,
@@ -531,7 +522,7 @@ def train_emoloom(
                                                       features, intercepts, weights, token_budget)
     known = fingerprint({"vad": data.vad, "labels": data.labels, "features": features},
                         data.prompts, data.answers, mixture.batches, weights, token_budget)
-    return fit(loom, backward, epochs, batches, folder, learning_rate, warmup=0.1, seed=seed,
+    return fit(loom, backward, Schedule(epochs, batches, learning_rate, warmup=0.1), folder, seed=seed,
                every=every, description="loom", data=known) | _summary(rows, mixture, data)
 
 # %% ../../nbs/22_emoloom_training.ipynb #8f049dee
