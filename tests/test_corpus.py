@@ -1,4 +1,4 @@
-"""The corpus module on whole folders: the official figures, the synthetic corpus, and every kind of malformed file."""
+"""The corpus module on whole folders: the official counts, the synthetic corpus, and every kind of malformed file."""
 import json
 import os
 from collections import Counter
@@ -52,7 +52,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("kind", MALFORMED)
-def test_malformed_files_give_one_line_with_file_line_and_mend(tmp_path, kind):
+def test_malformed_files_give_one_line_with_file_line_and_fix(tmp_path, kind):
     data, number, words = MALFORMED[kind]
     (tmp_path / NAME).write_bytes(data)
     with pytest.raises(CorpusError) as caught:
@@ -73,7 +73,7 @@ def test_the_same_files_as_input_for_prediction(tmp_path, kind):
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_defects_that_are_lived_with(tmp_path):
+def test_defects_that_are_only_reported(tmp_path):
     lines = [aspects(Aspect="lid", VA="5#16.50"), line(ID="2", Aspect_VA=[{"Aspect": " fan"}]), "",
              line(ID="3", Aspect_VA=[{"Aspect": "lid", "VA": "5#2.5"}, {"Aspect": "lid", "VA": "6#4"}]), line(ID="4", Aspect_VA=[])]
     (tmp_path / NAME).write_text("\r\n".join(lines) + "\r\n", encoding="utf-8-sig")
@@ -119,7 +119,7 @@ def test_a_folder_without_a_corpus(tmp_path, make, monkeypatch):
 def test_no_data_and_no_network(tmp_path, monkeypatch):
     def unreachable(url, timeout):
         raise OSError("no route to host")
-    monkeypatch.setattr(corpus.urllib.request, "urlopen", unreachable)
+    monkeypatch.setattr(core.urllib.request, "urlopen", unreachable)
     monkeypatch.delenv("DIMABSA_DATA", raising=False)
     monkeypatch.setenv("DIMABSA_CACHE", str(tmp_path))
     with pytest.raises(DataUnavailable, match="cannot be downloaded .no route to host.; set DIMABSA_DATA") as caught:
@@ -191,7 +191,7 @@ def test_tables_survive_the_disk(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_inputs_say_their_own_pair(tmp_path, caplog):
+def test_inputs_name_their_own_pair(tmp_path, caplog):
     lines = [line(), line(ID="2", Aspect_VA=None, Aspect=["NULL", "lid"], Language="tat", Domain="hotel"),
              line(ID="3", Aspect_VA=None, Quadruplet=[{"Aspect": "lid", "Opinion": "stiff"}])]
     (tmp_path / "mine.jsonl").write_text("\n".join(lines), encoding="utf-8")
