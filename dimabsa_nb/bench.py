@@ -19,7 +19,7 @@ import torch
 from .core import UserError, read_jsonl, write_atomic
 from .corpus import balanced_subset
 from .packed import common_prefix, sharing, token_batches, use_packed_attention
-from .train import fit, learning_rate_at
+from .train import Schedule, fit
 from dimabsa_nb.coarse import (
     add_lora, batch_probabilities, digit_ids, draw_epoch, extract, load_base, sampling_weights,
     tokenise,
@@ -436,13 +436,11 @@ def _train_one(way: str, model, sequences: list, rows: pd.DataFrame, settings: S
     targets = torch.tensor(rows[["valence", "arousal"]].to_numpy(), dtype=torch.float32)
     backward = lambda epoch, batch: encoder_backward(model, [sequences[k] for k in order[batch]],
                                                      targets[order[batch]], 4096)
-    if way == "ours":
-        fit(model, backward, 1, len(order), folder, settings.learning_rate, warmup=0.06, decay=True,
-            seed=seed)
+    schedule = Schedule(1, len(order), settings.learning_rate, warmup=0.06)
+    if way == "ours": fit(model, backward, schedule, folder, seed=seed)
     else:
         stock_training(model, sequences, targets, order,
-                       [learning_rate_at(step, len(order), settings.learning_rate, 0.06, True)
-                        for step in range(len(order))])
+                       [schedule.rate(step) for step in range(schedule.steps)])
 
 # %% ../nbs/28_bench.ipynb #8e68c849
 MEASUREMENTS = {"extraction": _measure_extraction, "training": _measure_training,

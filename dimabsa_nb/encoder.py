@@ -22,8 +22,8 @@ from .guidance import guidance_tokens, release_test_tokens, true_bin_tokens
 from .packed import lower_states, sequence_states, use_packed_attention
 from .weights import lasting_name, quieten_transformers, resolve
 from dimabsa_nb.train import (
-    choose_device, choose_dtype, fingerprint, fit, own_share, precision, progress,
-    read_settings, trained_parameters, write_settings,
+    Schedule, choose_device, choose_dtype, fingerprint, fit, own_share, precision, progress,
+    read_settings, save_tensors, trained_parameters, write_settings,
 )
 from .coarse import draw_epoch, extract_merged, load_adapters
 
@@ -342,10 +342,10 @@ def train_encoder(
         return encoder_backward(model, [sequences[k] for k in drawn], targets[drawn], token_budget,
                                 dtype)
     evaluate = lambda: root_mean_square(predict_values(model, internal[0], dtype=dtype) - wanted)
-    history = fit(model, backward, epochs, len(order[0]), folder, learning_rate, weight_decay,
-                  warmup, decay, evaluate, seed, every, "encoder",
-                  fingerprint({"targets": targets}, sequences, internal[0], wanted, batch_size,
-                              token_budget, str(dtype)))
+    schedule = Schedule(epochs, len(order[0]), learning_rate, weight_decay, warmup, decay)
+    data = fingerprint({"targets": targets}, sequences, internal[0], wanted, batch_size,
+                       token_budget, str(dtype))
+    history = fit(model, backward, schedule, folder, evaluate, seed, every, "encoder", data)
     model.frozen_states = None
     return history
 
@@ -361,11 +361,9 @@ def save_pretrained(
     settings: dict,  # the values of `_SETTINGS`
 ) -> None:
     "Save a trained encoder."
-    from safetensors.torch import save_file
     folder = Path(folder)
     tokenizer.save_pretrained(folder)
-    save_file({name: value.data.cpu().contiguous()
-               for name, value in trained_parameters(model).items()}, folder / _WEIGHTS_FILE)
+    save_tensors(folder / _WEIGHTS_FILE, trained_parameters(model))
     write_settings(folder / _SETTINGS_FILE, settings | {"base": lasting_name(settings["base"])})
 
 # %% ../nbs/13_encoder.ipynb #5a9ef849

@@ -12,8 +12,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPT = """
 import os, sys
 import pandas as pd, torch
-from safetensors.torch import save_file
-from dimabsa_nb.coarse import add_lora, join_processes, load_base, train_coarse, trained_parameters
+from pathlib import Path
+from dimabsa_nb.coarse import add_lora, load_base, train_coarse
+from dimabsa_nb.train import join_processes, save_tensors, trained_parameters
 rank, count = join_processes()
 folder, dropout, stop = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 words = "good bad fine poor loud calm bright dull".split()
@@ -22,23 +23,28 @@ rows = pd.DataFrame({"language": ["eng", "rus"] * 4, "domain": "laptop", "text":
 model, tokenizer = load_base("tiny-random-qwen3-bytes")
 tuned = add_lora(model, dropout=dropout)
 if stop:
-    import dimabsa_nb.coarse as coarse
-    step = coarse.optimizer_step
-    def halting(model, optimizer, backward, rate, seed, state):
-        if state["step"] == stop: os._exit(3)
-        step(model, optimizer, backward, rate, seed, state)
-    coarse.optimizer_step = halting
+    from dimabsa_nb import train
+    step = train._optimizer_step
+    def halting(run, backward):
+        if run.state["step"] == stop: os._exit(3)
+        step(run, backward)
+    train._optimizer_step = halting
 train_coarse(tuned, tokenizer, rows, "valence", f"{folder}/checkpoint-{rank}", learning_rate=1e-2, batch_size=3, epochs=2, every=0)
-save_file({name: value.data.contiguous() for name, value in trained_parameters(tuned).items()}, f"{folder}/{rank}.safetensors")
+save_tensors(Path(f"{folder}/{rank}.safetensors"), trained_parameters(tuned))
 """
 
 
 def train(folder, processes, dropout=0.0, stop=0):
     folder.mkdir(exist_ok=True)
     (folder / "train.py").write_text(SCRIPT)
-    launch = [sys.executable] if processes == 1 else [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    done = subprocess.run([*launch, str(folder / "train.py"), str(folder), str(dropout), str(stop)], capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"})
+    launch = [sys.executable]
+    if processes > 1:
+        launch += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes),
+                   "--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    script = [str(folder / "train.py"), str(folder), str(dropout), str(stop)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1",
+                   "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run([*launch, *script], capture_output=True, text=True, timeout=300, env=environment)
     assert (done.returncode != 0) if stop else done.returncode == 0, done.stderr[-3000:]
     return [path.read_bytes() for path in sorted(folder.glob("*.safetensors"))]
 
