@@ -1,7 +1,8 @@
 # make reproduce   the whole chain in small: real corpora, real weights, 20 minutes on two cores
 # make bench       speed and memory, each against a baseline in the same run, about an hour on two cores
 # make docs        the site, in docs/_build/html
-# make check       whether committed tables, figures and README are still what their records say
+# make pages       the numbers in README.md, ARTIFACT.md and docs/, from the committed records
+# make check       whether committed tables, figures and pages are what their records say
 # make test        everything that can be checked without a GPU, 20 minutes; make test-fast is 4
 # make notebooks   the outputs that the library's notebooks are committed with
 # make lab         the notebooks in JupyterLab
@@ -20,7 +21,7 @@ READY := .venv/ready-$(notdir $(LOCK))
 
 reproduce: $(READY)
 	$(BIN)/dimabsa run $(PROFILE)
-	@$(MAKE) --no-print-directory readme cards
+	@$(MAKE) --no-print-directory pages
 
 # float32, where answers are the same on every machine; `DIMABSA_DTYPE=bfloat16 make test` must hold, too
 test test-fast: export DIMABSA_DTYPE ?= float32
@@ -61,25 +62,18 @@ browser:
 		apt-get update -qq && apt-get install -yqq --no-install-recommends chromium >/dev/null 2>&1; } || echo "no Chromium: the tests of pages are skipped"
 
 check: $(READY)
-	@$(BIN)/python -c "import sys; from dimabsa_nb.docs import check_committed; sys.exit(check_committed())"
+	@$(BIN)/python docs/builder check
 
 docs: $(READY)
-	@$(BIN)/python -c "import sys; from dimabsa_nb.docs import make_docs; sys.exit(make_docs())"
+	@$(BIN)/python docs/builder site
 
 bench: $(READY)
 	$(BIN)/dimabsa bench --profile $(PROFILE)
-	@$(MAKE) --no-print-directory readme cards
+	@$(MAKE) --no-print-directory pages
 
-# the README's tables are those of results/quick; fresh results bring a fresh README and fresh cards
-readme: $(READY)
-	$(BIN)/python -c "from pathlib import Path; from dimabsa_nb.report import splice_readme as splice; \
-	page, table = Path('README.md'), Path('results/quick/table2.md'); page.write_text(splice(page.read_text('utf-8'), table.read_text('utf-8')), 'utf-8')"
-	$(BIN)/python -c "from pathlib import Path; from dimabsa_nb.bench import splice_speed as splice; \
-	page, table = Path('README.md'), Path('results/quick/speed/speed.md'); page.write_text(splice(page.read_text('utf-8'), table.read_text('utf-8')), 'utf-8')"
-
-# the figures in ARTIFACT.md, the model card, the data statement and the checklist are the records'
-cards: $(READY)
-	$(BIN)/python -c "from dimabsa_nb.cards import write_cards; print(*write_cards(), sep='\n')"
+# fresh results bring fresh numbers into every page
+pages readme cards: $(READY)
+	@$(BIN)/python docs/builder pages
 
 # the stamp names the set that is installed, and is younger than all it depends on
 $(READY): $(LOCK) pyproject.toml

@@ -1,4 +1,4 @@
-"""Sphinx's settings; dimabsa_nb.docs writes what Sphinx reads and calls it."""
+"""Sphinx's settings, called by docs/builder, which writes what Sphinx reads."""
 import configparser
 import os
 from pathlib import Path

@@ -24,7 +24,7 @@ def chromium():
 def axe():
     """The source of axe-core, from its npm package at the pinned version."""
     from dimabsa_nb.core import UserError
-    from builder.site import member, package
+    from builder.npm import member, package
     try:
         return member(package("axe-core"), "axe.min.js").decode("utf-8")
     except UserError as error:

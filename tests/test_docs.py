@@ -15,7 +15,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from dimabsa_nb.core import UserError, file_sha256
-from builder.site import build_site, chapters, member, package, page_links, run_sphinx, stale
+from builder.blocks import stale
+from builder.chapters import chapters
+from builder.npm import member, package
+from builder.site import build_site, page_links, run_sphinx
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 AXE = {"preload": False, "iframes": False, "resultTypes": ["violations"]}

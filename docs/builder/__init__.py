@@ -1,0 +1,1 @@
+"""Builds the documentation: numbers from records into pages, notebooks into a site."""

@@ -1,0 +1,149 @@
+"""The named blocks of every page, their renderer, and the check of what is committed."""
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from dimabsa_nb.core import UserError, write_atomic
+from dimabsa_nb.profiles import find_root
+from dimabsa_nb.tables import averages_note, paper_table, pooled_rmse
+
+from builder import claims
+from builder.cards import CARD_BLOCKS, read_reference, read_references
+from builder.chapters import notebook_map
+from builder.modules import modules_svg
+from builder.results import captions, committed_records, number, published, shown_profiles
+from builder.results import stale_files
+from builder.runs import profiles_table
+from builder.templates import differing, rebased, render
+
+MODULES = "docs/modules.svg"
+FIX = "run `make pages`"
+
+
+def pages_with_blocks(root: Path) -> list[str]:
+    """The pages that hold blocks, as paths in the repository."""
+    docs = sorted(path.relative_to(root).as_posix() for path in (Path(root) / "docs").glob("*.md"))
+    return ["README.md", "ARTIFACT.md", *docs]
+
+
+def owner(root: Path, profile: str, output: str):
+    """The record that names an output; raises KeyError where none does."""
+    for record in committed_records(root, profile).values():
+        if output in record.outputs: return record
+    raise KeyError(output)
+
+
+def table(root: Path, profile: str, name: str) -> str:
+    """A committed table with its caption."""
+    record = owner(root, profile, f"results/{name}.md")
+    text = published(root, record, f"results/{name}.md").read_text("utf-8")
+    return rebased(text, f"results/{profile}", "")
+
+
+def table2(root: Path, profile: str) -> str:
+    """RMSE_VA by pair of Table 2, without the intervals."""
+    lines, caption = table(root, profile, "table2").split("\n\n")[:2]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines.splitlines()]
+    kept = [place for place, name in enumerate(rows[0]) if not name.endswith("95 %")]
+    cells = ["| " + " | ".join(row[place] for place in kept) + " |" for row in rows]
+    return "\n".join([*cells, "", caption])
+
+
+def speed(root: Path, profile: str) -> str:
+    """The benchmarks that have a target."""
+    lines, caption = table(root, profile, "speed/speed").split("\n\n")[:2]
+    head, rule, *rows = lines.splitlines()
+    verdict = [cell.strip() for cell in head.strip("|").split("|")].index("verdict")
+    judged = [row for row in rows if row.strip("|").split("|")[verdict].strip()]
+    return "\n".join([head, rule, *judged, "", caption])
+
+
+def summary(root: Path, profile: str, part: str = "") -> str:
+    """The sentences that a paper notebook wrote from its numbers; nothing where it wrote none."""
+    folder = f"results/{profile}/{part}".rstrip("/")
+    path = Path(root) / folder / "summary.md"
+    return rebased(path.read_text("utf-8"), folder, "") if path.is_file() else ""
+
+
+def figure(root: Path, profile: str, name: str) -> str:
+    """A committed figure with its alternative text and caption."""
+    record = owner(root, profile, f"figures/{name}.png")
+    published(root, record, f"figures/{name}.png")
+    texts = captions(root, record, name)
+    return f"![{texts['alt']}](figures/{profile}/{name}.png)\n\n{texts['caption']}"
+
+
+def printed(root: Path, name: str, row: str, column: str, decimals: str) -> str:
+    """One number as the paper prints it."""
+    frame = paper_table(name, Path(root) / "nbs/paper")
+    return f"{frame.set_index(frame.columns[0]).loc[row, column]:,.{decimals}f}"
+
+
+def printed_mean(root: Path, name: str, column: str, decimals: str) -> str:
+    """The mean of a column of what the paper or the task prints."""
+    return f"{paper_table(name, Path(root) / 'nbs/paper')[column].mean():.{decimals}f}"
+
+
+def pooled(root: Path, profile: str) -> str:
+    """The rows of the paper's Table 2, pooled by the test rows of each pair."""
+    record = committed_records(root, profile)["91_dataset"]
+    counts = pd.read_csv(published(root, record, "results/table1.csv"))[:-1]
+    pairs = counts.pair.str.lower().str.replace(" ", "_")
+    rmse = paper_table("table2").set_index("pair").joint_rmse_va
+    return f"{pooled_rmse(rmse, pd.Series(counts.test.to_numpy(), pairs)):.3f}"
+
+
+def file(root: Path, name: str) -> str:
+    """A file of the repository, as code."""
+    language = {"cff": "yaml"}.get(name.rsplit(".", 1)[-1], "")
+    return f"```{language}\n{(Path(root) / name).read_text('utf-8').strip()}\n```"
+
+
+def blocks(root: Path) -> dict[str, Callable[..., str]]:
+    """Name -> function of the words that follow the name in the comment."""
+    root = Path(root)
+    own = {"table": table, "table2": table2, "speed": speed, "summary": summary, "figure": figure,
+           "number": number, "printed": printed, "printed-mean": printed_mean, "pooled": pooled,
+           "file": file, "notebooks": notebook_map, "profiles": profiles_table}
+    found = {name: lambda *words, show=show: show(root, *words) for name, show in own.items()}
+    found |= {name: lambda profile, show=show: show(read_reference(root, profile))
+              for name, show in CARD_BLOCKS.items()}
+    return found | {"averages": averages_note,
+                    "claims": lambda: claims.claims(read_references(root)),
+                    "how": lambda: claims.how(read_references(root))}
+
+
+def rendered(root: Path) -> dict[str, str]:
+    """Every page as it should be: path in the repository -> text."""
+    root, known = Path(root), blocks(root)
+    return {name: render((root / name).read_text("utf-8"), known, name)
+            for name in pages_with_blocks(root)} | {MODULES: modules_svg(root)}
+
+
+def write_pages(root: Path | None = None) -> list[str]:
+    """Bring every page up to date; returns those that were not."""
+    root = Path(root or find_root())
+    old = lambda name: (root / name).read_text("utf-8") if (root / name).is_file() else ""
+    changed = {name: text for name, text in rendered(root).items() if text != old(name)}
+    for name, text in changed.items(): write_atomic(root / name, text)
+    return list(changed)
+
+
+def stale_pages(root: Path) -> list[str]:
+    """The blocks that differ from what they render to now, one line each."""
+    problems = []
+    for name, text in rendered(root).items():
+        path = Path(root) / name
+        committed = path.read_text("utf-8") if path.is_file() else ""
+        if committed == text: continue
+        names = differing(committed, text)
+        problems += [f"{name}: block '{block}' is not up to date; {FIX}" for block in names]
+        if not names: problems.append(f"{name}: is not up to date; {FIX}")
+    return problems
+
+
+def stale(root: Path | None = None) -> list[str]:
+    """Every committed table, figure or block that differs from its record, one line each."""
+    root = Path(root or find_root())
+    altered = [problem for profile in shown_profiles(root) for problem in stale_files(root, profile)]
+    return altered or stale_pages(root)  # pages are built on tables: those first

@@ -1,0 +1,82 @@
+"""What is committed of the runs: records, tables, figures."""
+import json
+import posixpath
+import re
+from pathlib import Path
+
+from dimabsa_nb.core import UserError, file_sha256
+from dimabsa_nb.records import Record
+
+REFERENCE = "quick"  # the profile whose records the site shows first
+
+
+def committed_records(root: Path, profile: str) -> dict[str, Record]:
+    """A profile's committed records by stage; raises UserError where there are none."""
+    paths = sorted((Path(root) / "results" / profile / "records").glob("*.json"))
+    if not paths:
+        raise UserError(f"results/{profile}/records: no records; run `dimabsa run {profile}`")
+    return {path.stem: Record.model_validate_json(path.read_bytes()) for path in paths}
+
+
+def shown_profiles(root: Path) -> list[str]:
+    """Profiles with committed records, the reference first; those of `smoke` never are."""
+    names = sorted(path.parent.name for path in (Path(root) / "results").glob("*/records"))
+    return sorted((name for name in names if name != "smoke"), key=lambda name: name != REFERENCE)
+
+
+def record_of(root: Path, stage: str) -> Record | None:
+    """The record that the site shows of a stage."""
+    for profile in shown_profiles(root):
+        if record := committed_records(root, profile).get(stage): return record
+    return None
+
+
+def number(root: Path, profile: str, stage: str, path: str, spec: str) -> str:
+    """One value of a record's metrics by its dotted path, formatted.
+
+    `spec` is a number of decimals, or a format such as `,` or `.1%`."""
+    value = committed_records(root, profile)[stage].metrics
+    for name in path.split("."): value = value[int(name) if isinstance(value, list) else name]
+    return format(value, f".{spec}f" if spec.isdigit() else spec)
+
+
+def cost(record: Record) -> str:
+    """Such as "182 s, 1,100 MB, cpu, float32"."""
+    memory = f"{record.peak_memory_mb:,.0f} MB" if record.peak_memory_mb else ""
+    return ", ".join(filter(None, [f"{record.seconds:,.0f} s", memory, record.device, record.dtype]))
+
+
+def published(root: Path, record: Record, name: str) -> Path:
+    """The committed copy of one output, such as `results/table2.md`.
+
+    Raises UserError where it is not what the record says."""
+    kind, rest = name.split("/", 1)
+    path = Path(root) / kind / record.profile / rest
+    if not path.is_file() or file_sha256(path) != record.outputs.get(name):
+        raise UserError(
+            f"{path.relative_to(root)}: is not what {record.stage} of profile {record.profile} "
+            f"recorded; run `dimabsa run {record.profile}` and commit its results")
+    return path
+
+
+def stale_files(root: Path, profile: str) -> list[str]:
+    """Committed tables and figures that differ from the records, one line each."""
+    root, problems, named = Path(root), [], set()
+    for record in committed_records(root, profile).values():
+        for name in record.outputs:
+            if not name.startswith(("results/", "figures/")): continue
+            named.add(name.replace("/", f"/{profile}/", 1))
+            try: published(root, record, name)
+            except UserError as error: problems.append(str(error))
+    files = [path.relative_to(root).as_posix() for kind in ("results", "figures")
+             for path in sorted((root / kind / profile).rglob("*")) if path.is_file()]
+    extra = [name for name in files
+             if name not in named and not re.search("/(records|notebooks)/", name)]
+    return problems + [f"{name}: no record names it; remove it" for name in extra]
+
+
+def captions(root: Path, record: Record, name: str) -> dict[str, str]:
+    """A figure's caption and alternative text; `name` such as `speed/ratios`."""
+    folder, stem = posixpath.split(name)
+    path = published(root, record, posixpath.join("figures", folder, "captions.json"))
+    return json.loads(path.read_text("utf-8"))[stem]
