@@ -13,7 +13,7 @@ from dimabsa_nb.cli import app
 from dimabsa_nb.corpus import read_corpus
 from dimabsa_nb.core import read_jsonl, write_jsonl
 from dimabsa_nb.synthetic import synthetic_corpus
-from dimabsa_nb.explorer import _VARIANTS, page_html, write_example, write_report
+from dimabsa_nb.explorer import _SYSTEMS, page_html, write_example, write_report
 from dimabsa_nb.prompts import DIGITS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -40,7 +40,7 @@ def repository(root):
     rows["role_coarse"], rows["role_encoder"] = rows["split"], rows["split"]
     write_jsonl(run / "30_prepare_rows/rows.jsonl", rows)
     (run / "30_prepare_rows/metrics.json").write_text(json.dumps({"corpus": "official", "corpus_words": "official DimABSA corpora", "test_words": "test: 30 rows"}))
-    (run / "30_prepare_rows/constants.json").write_text(json.dumps({pair: {"valence": 5.5, "arousal": 5.0} for pair in PAIRS}))
+    write_jsonl(run / "30_prepare_rows/constant_predictions.jsonl", rows.loc[rows["split"] == "test", ["row"]].assign(valence=5.5, arousal=5.0))
     for dimension, digits in (("valence", 8), ("arousal", 6)):
         write_jsonl(run / f"32_extract_guidance/{dimension}.jsonl", pd.DataFrame({"row": rows["row"], "probabilities": chance.dirichlet(np.ones(digits), 40).round(7).tolist()}))
     test = rows[rows["split"] == "test"]
@@ -230,8 +230,8 @@ def test_a_full_test_split_stays_usable(chromium, tmp_path):
     two = lambda: {"valence": chance.uniform(1, 9, count).round(4).tolist(), "arousal": chance.uniform(1, 9, count).round(4).tolist()}
     rows = {"row": list(range(count)), "id": [f"id-{k}" for k in range(count)], "aspect": ["thing"] * count, **two(), "pair": [k % 3 for k in range(count)], "split": [0] * count,
             "text": list(range(count)), "role_coarse": ["test"] * count, "role_encoder": ["test"] * count}
-    said = {"about": "", "notice": "", "languages": {}, "pairs": PAIRS, "splits": ["test"], "variants": [[name, name] for name in _VARIANTS], "digits": DIGITS, "rows": rows,
-            "texts": [f"An invented text of some length, number {k}." for k in range(count)], "predictions": {name: two() for name in _VARIANTS},
+    said = {"about": "", "notice": "", "languages": {}, "pairs": PAIRS, "splits": ["test"], "variants": [[name, name] for name in _SYSTEMS], "digits": DIGITS, "rows": rows,
+            "texts": [f"An invented text of some length, number {k}." for k in range(count)], "predictions": {name: two() for name in _SYSTEMS},
             "distributions": {dimension: [[1250] * len(digits)] * count for dimension, digits in DIGITS.items()}}
     (tmp_path / "large.html").write_text(page_html("Large", said), "utf-8")
     page = chromium.new_page()

@@ -1,14 +1,13 @@
 """Prepare and the paper's notebooks, from a synthetic corpus and invented predictions to the published files."""
-import json, os, re
+import json, os, re, tomllib
 from pathlib import Path
 import numpy as np, pandas as pd, papermill, pytest
 from dimabsa_nb.core import UserError, read_jsonl, write_atomic, write_jsonl
 from dimabsa_nb.prompts import DIGITS
 from dimabsa_nb.metrics import MEASURES, match, read_predictions, score
 from dimabsa_nb.records import input_digest
-from dimabsa_nb.tables import save_figure, write_table
 from dimabsa_nb.report import arousal_figure, with_predictions
-from dimabsa_nb.tables import paper_averages, paper_table, pooled_rmse
+from dimabsa_nb.tables import averages_note, paper_table, pooled_rmse, profile_words, save_figure, write_table
 from builder.gone import readme_table
 
 ROOT = Path(__file__).parents[1]
@@ -44,11 +43,11 @@ def run(tmp_path_factory):
     run = tmp_path_factory.mktemp("run")
     execute(run, "30_prepare_rows", corpus="synthetic", coarse_rows=20, encoder_rows=30, test_rows=10, disjoint=True, seed=1)
     invent(run)
-    folders = {"prepare": str(run/"30_prepare_rows"), "profile": "toy", "bootstrap_samples": 50}
+    folders = {"prepare_rows": str(run/"30_prepare_rows"), "profile": "toy", "bootstrap_samples": 50}
     folders |= {name: str(run/folder) for name, folder in ENCODERS.items()}
-    execute(run, "91_dataset", prepare=folders["prepare"], profile="toy")
+    execute(run, "91_dataset", prepare_rows=folders["prepare_rows"], profile="toy")
     execute(run, "92_main_results", **folders)
-    execute(run, "93_ablations", guidance=str(run/"32_extract_guidance"), **folders)
+    execute(run, "93_ablations", extract_guidance=str(run/"32_extract_guidance"), **folders)
     return run
 
 
@@ -128,12 +127,12 @@ def own_corpus(folder):
 def test_an_own_corpus_without_defects(tmp_path):
     prepared = execute(tmp_path, "30_prepare_rows", corpus="official", data=str(own_corpus(tmp_path/"own")), seed=1)
     invent(tmp_path)
-    dataset = execute(tmp_path, "91_dataset", prepare=str(prepared))
+    dataset = execute(tmp_path, "91_dataset", prepare_rows=str(prepared))
     text = (dataset/"results"/"table1.md").read_text()
     assert "| Grand total | 40 | 8 | 16 | 64 | 58522 | no |" in text and "| DEU device | 40 | 8 | 16 | 64 | – | no |" in text
-    assert "the paper has none of the 1 pairs" in text and "entries" in (dataset/"results"/"defects.md").read_text()
+    assert "entries" in (dataset/"results"/"defects.md").read_text()
     folders = {name: str(tmp_path/folder) for name, folder in ENCODERS.items()}
-    main = execute(tmp_path, "92_main_results", prepare=str(prepared), bootstrap_samples=20, **folders)
+    main = execute(tmp_path, "92_main_results", prepare_rows=str(prepared), bootstrap_samples=20, **folders)
     text = (main/"results"/"table2.md").read_text()
     assert "Kimi-K2" not in text and "E5-VA" not in text and "95 % intervals: bootstrap by source." in text
 
@@ -158,6 +157,21 @@ def test_hidden_files_are_no_input(tmp_path):
 def test_joint_beats_the_constant(run):
     duels = pd.read_csv(run/"92_main_results"/"results"/"comparisons.csv").set_index("comparison")
     assert duels.loc["joint - constant", "high"] < 0 and duels.loc["joint - separate", "difference"] < 0
+
+
+def test_the_summary_is_made_of_the_tables(run):
+    folder = run/"92_main_results"/"results"
+    text, table = (folder/"summary.md").read_text(), pd.read_csv(folder/"table2.csv").set_index("pair").loc["macro"]
+    numbers = [table[name] for name in ("joint_rmse_va", "constant_rmse_va", "separate_rmse_va", "joint_pcc_a", "separate_pcc_a")]
+    assert [f"{number:.3f}" in text for number in numbers] == [True] * 5 and 2 <= text.count(". ") + 1 <= 5
+    assert "SYNTHETIC corpus, not comparable with the paper" in text and text.endswith("; seed 0; profile toy.\n") and text.count("\n") == 1
+
+
+@pytest.mark.parametrize("profile", sorted(path.stem for path in (ROOT/"nbs/profiles").glob("*.toml")))
+def test_a_caption_names_its_profile_once(profile):
+    caption = tomllib.loads((ROOT/f"nbs/profiles/{profile}.toml").read_text("utf-8"))["profile"].get("caption", "")
+    words = profile_words(profile, caption)
+    assert words.lower().count(f"profile {profile}") == 1 and not words.endswith(".")
 
 
 def test_submission_reads_back(run):
@@ -200,7 +214,7 @@ def test_the_papers_figures():
     table = paper_table("table2").set_index("pair")
     assert len(table) == 11 and paper_table("table1").total.sum() == 58522
     assert set(table.index[:-1]) == set(paper_table("official_best").pair)
-    assert paper_averages().query("not agrees").column.tolist() == ["kimi_k2_rmse_va", "qwen3_14b_rmse_va"]
+    assert "Kimi-K2 averages 1.873" in averages_note() and "Qwen3-14B averages 2.189" in averages_note()
     assert pooled_rmse(table.joint_rmse_va, pd.Series({"eng_laptop": 1})) == pytest.approx(1.283)
 
 
