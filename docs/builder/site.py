@@ -18,11 +18,13 @@ from builder.results import committed_records, record_of, shown_profiles
 from builder.runs import below_parameters, committed_outputs, is_parameters, record_note
 from builder.templates import without_comments
 
-TOP = {"README.md": "index.md", "ARTIFACT.md": "artifact.md"}  # pages at the repository's top
+TOP = {"README.md": "index.md", "ARTIFACT.md": "artifact.md",
+       "CONTRIBUTING.md": "contributing.md"}  # pages at the repository's top
 SHOWN_ON = {"CITATION.cff": "cite.md", "nbs/profiles": "parameters.md"}
 GROUPS = {"The system": ["system", "findings", "glossary"],
           "Use it": ["own-data", "parameters", "speed", "explorer"],
-          "For reviewers": ["artifact", "checklist", "model_card", "data_statement", "cite"]}
+          "For reviewers": ["artifact", "checklist", "model_card", "data_statement", "cite"],
+          "Contribute": ["contributing"]}
 
 
 def contents(root: Path) -> str:
