@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CORPUS_WORDS', 'MIN_BIN_ROWS', 'corpus_kind', 'subset_words', 'role_counts', 'check_roles', 'with_predictions',
-           'join_separate', 'read_systems', 'score_table', 'percentile_interval', 'add_intervals', 'comparison',
-           'row_label', 'dataset_table', 'defect_table', 'table2_frame', 'printed_note', 'write_table2', 'summary_text',
-           'coarse_frame', 'calibration_error', 'coarse_quality', 'pairs_figure', 'arousal_figure', 'confusion_figure',
+           'join_separate', 'read_systems', 'score_table', 'add_intervals', 'comparison', 'row_label', 'dataset_table',
+           'defect_table', 'table2_frame', 'printed_note', 'write_table2', 'summary_text', 'coarse_frame',
+           'calibration_error', 'coarse_quality', 'pairs_figure', 'arousal_figure', 'confusion_figure',
            'calibration_figure', 'write_captions']
 
 # %% ../nbs/18_report.ipynb #cd4eb161
@@ -18,7 +18,8 @@ import pandas as pd
 from .core import UserError, read_jsonl, write_json
 from .corpus import LANGUAGES
 from dimabsa_nb.metrics import (
-    MEASURES, averaged, from_moments, paired_bootstrap, pcc, resample, score,
+    MEASURES, averaged, from_moments, paired_bootstrap, pcc, percentile_interval,
+    resample, score,
 )
 from .prompts import DIGITS, expected_score, nearest_digit
 from .guidance import check_distributions
@@ -136,10 +137,6 @@ def score_table(
     return table[["n", *MEASURES]].astype({"n": int, **dict.fromkeys(MEASURES, float)})
 
 # %% ../nbs/18_report.ipynb #e2cfcc40
-def percentile_interval(values): # TEMPORARY, until metrics has it
-    values = values[~np.isnan(values)]
-    return tuple(np.quantile(values, [0.025, 0.975])) if len(values) else (np.nan, np.nan)
-
 def add_intervals(
     table: pd.DataFrame,  # see `score_table`
     frame: pd.DataFrame,  # the frame that it was made from
