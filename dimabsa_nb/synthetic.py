@@ -36,8 +36,6 @@ _JAPANESE = dict(
     opinions=("最悪", "不満", "退屈", "普通", "まずまず", "良好", "素敵", "最高"), degrees=("少し", "", "本当に"),
     sentence="{aspect}は{degree}{opinion}", whole="全体として{degree}{opinion}", joint="で、", end="です。",
     hotel=("部屋", "朝食", "受付", "温泉"), finance=("売上高", "純利益", "受注", "配当"))
-
-# %% ../nbs/02_synthetic.ipynb #b66e4f34
 _CHINESE = dict(
     opinions=("糟透了", "不好", "無聊", "普通", "還行", "不錯", "很棒", "完美"), degrees=("有點", "", "真的"),
     sentence="{aspect}{degree}{opinion}", whole="整體{degree}{opinion}", joint="，", end="。",
@@ -60,49 +58,42 @@ _TATAR = dict(
     degrees=("бераз ", "", "бик "),
     sentence="{aspect} — {degree}{opinion}", whole="гомумән {degree}{opinion}", joint=", ", end=".",
     restaurant=("аш", "хезмәт", "терраса", "меню"))
-
-# %% ../nbs/02_synthetic.ipynb #d4ab10fa
 _WORDS = dict(eng=_ENGLISH, jpn=_JAPANESE, rus=_RUSSIAN, ukr=_UKRAINIAN, zho=_CHINESE, tat=_TATAR)
 _SYNTHETIC_PAIRS = PAIRS + ("eng_device",)
 
 # %% ../nbs/02_synthetic.ipynb #ee8639e0
 def _plan_label(opinion: int, degree: int, noise: random.Random) -> tuple[float, float]:
-    "The label that a degree and an opinion word give, with a little noise."
+    "The label of an opinion word and a degree, with a little noise."
     (valence, arousal), (stretch, shift) = _OPINIONS[opinion], _DEGREES[degree]
     valence = 5 + (valence - 5) * stretch + noise.gauss(0, 0.15)
-    return round(min(9, max(1, valence)),
-                 2), round(min(9, max(3, arousal + shift + noise.gauss(0, 0.15))), 2)
+    arousal = arousal + shift + noise.gauss(0, 0.15)
+    return round(min(9, max(1, valence)), 2), round(min(9, max(3, arousal)), 2)
 
-# %% ../nbs/02_synthetic.ipynb #46ac3f8e
-def _plan_text(
-    chance: random.Random,  # the source of choices
-    split: str,  # train, dev or test
-) -> list[tuple]:  # aspect's place or None, opinion, degree, (valence, arousal)
-    "Choose what one text says, in places of the word lists."
-    places = chance.sample(range(4), chance.choice((1, 1, 1, 2, 2, 3)))
-    if split == "train" and chance.random() < 0.06: places = [None]
-    elif split == "train" and chance.random() < 0.1: places.append(places[0])
-    plan = [(place, chance.randrange(len(_OPINIONS)), chance.choice((0, 1, 1, 2)))
-            for place in places]
-    return [(*part, _plan_label(part[1], part[2], chance)) for part in plan]
+def _plan_text(chance: random.Random, split: str) -> list[tuple]:
+    "Choose the opinions of one text: aspect number or None, opinion, degree, label."
+    aspects = chance.sample(range(4), chance.choice((1, 1, 1, 2, 2, 3)))
+    if split == "train" and chance.random() < 0.06: aspects = [None]
+    elif split == "train" and chance.random() < 0.1: aspects.append(aspects[0])
+    plan = [(aspect, chance.randrange(len(_OPINIONS)), chance.choice((0, 1, 1, 2)))
+            for aspect in aspects]
+    return [(*opinion, _plan_label(*opinion[1:], chance)) for opinion in plan]
 
 # %% ../nbs/02_synthetic.ipynb #ffb1874e
-def _render_synthetic_text(plan: list[tuple], language: str, domain: str) -> tuple[str, list[dict]]:
-    "Put a planned text into words, with its labels."
-    words, parts, quadruplets = _WORDS[language], [], []
-    for place, opinion, degree, (valence, arousal) in plan:
-        aspect = "NULL" if place is None else words[domain][place]
-        said = dict(aspect=aspect, degree=words["degrees"][degree],
-                    opinion=words["opinions"][opinion])
-        parts.append(words["whole" if place is None else "sentence"].format(**said))
+def _render_text(plan: list[tuple], language: str, domain: str) -> tuple[str, list[dict]]:
+    "Put a planned text into words, with its labels as quadruplets."
+    words, clauses, quadruplets = _WORDS[language], [], []
+    for number, opinion, degree, (valence, arousal) in plan:
+        aspect = "NULL" if number is None else words[domain][number]
+        clause = words["whole" if number is None else "sentence"]
+        degree, opinion = words["degrees"][degree], words["opinions"][opinion]
+        clauses.append(clause.format(aspect=aspect, degree=degree, opinion=opinion))
         quadruplets.append({"Aspect": aspect, "Category": f"{domain.upper()}#GENERAL",
-                            "Opinion": said["degree"] + said["opinion"],
-                            "VA": f"{valence:.2f}#{arousal:.2f}"})
-    text = words["joint"].join(parts) + words["end"]
+                            "Opinion": degree + opinion, "VA": f"{valence:.2f}#{arousal:.2f}"})
+    text = words["joint"].join(clauses) + words["end"]
     return text[0].upper() + text[1:], quadruplets
 
 # %% ../nbs/02_synthetic.ipynb #41233f2e
-def _plant_oddities(records: list[dict], pair: str, split: str):
+def _add_defects(records: list[dict], pair: str, split: str):
     "Give a synthetic file the defects that the official file of the same name has."
     first = records[0].get("Quadruplet", records[0].get("Aspect_VA"))[0]
     valence = first["VA"].split("#")[0]
@@ -116,30 +107,29 @@ def _synthetic_records(pair: str, split: str, count: int, seed: int) -> list[dic
     (language, domain), records = pair.split("_"), []
     chance = random.Random(f"{seed}/{split}/{source_id(language, domain, '')}")
     for number in range(1, count + 1):
-        text, quadruplets = _render_synthetic_text(_plan_text(chance, split), language, domain)
+        text, quadruplets = _render_text(_plan_text(chance, split), language, domain)
         short = [{"Aspect": entry["Aspect"], "VA": entry["VA"]} for entry in quadruplets]
-        full = split == "train" and domain != "finance"
-        records.append({"ID": f"{domain}_{split}_{number}", "Text": text,
-                        **({"Quadruplet": quadruplets} if full else {"Aspect_VA": short})})
-    _plant_oddities(records, pair, split)
+        labels = ({"Quadruplet": quadruplets} if split == "train" and domain != "finance"
+                  else {"Aspect_VA": short})
+        records.append({"ID": f"{domain}_{split}_{number}", "Text": text, **labels})
+    _add_defects(records, pair, split)
     return records
 
 # %% ../nbs/02_synthetic.ipynb #8d61fe8f
 def synthetic_corpus(
     folder: str | Path,  # where task-dataset/ is written
     seed: int = 0,  # another seed, another corpus
-    texts_per_pair: int = 60,  # training texts per pair; a fifth as many in dev, half as many in test
+    texts_per_pair: int = 60,  # training texts of a pair; dev has a fifth, test half as many
 ) -> Path:  # the folder
-    "Write an invented corpus in the official layout, the same bytes for the same seed."
+    "Write an invented corpus in the official layout; the same seed gives the same bytes."
+    root, sizes = Path(folder)/"task-dataset/track_a/subtask_1", {"train": 1, "dev": 5, "test": 2}
     for pair in _SYNTHETIC_PAIRS:
-        for split, count in {"train": texts_per_pair, "dev": max(1, texts_per_pair // 5),
-                             "test": max(1, texts_per_pair // 2)}.items():
-            records = _synthetic_records(pair, split, count, seed)
+        for split, divisor in sizes.items():
+            records = _synthetic_records(pair, split, max(1, texts_per_pair // divisor), seed)
             task = "alltasks" if "Quadruplet" in records[0] else "task1"
-            lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-            name = f"{pair[:3]}/{pair}_{split}_{task}.jsonl"
-            write_atomic(Path(folder)/"task-dataset/track_a/subtask_1"/name,
-                         lines + "\n" * (f"{pair}_{split}" == "zho_laptop_test"))
+            lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+            if f"{pair}_{split}" == "zho_laptop_test": lines.append("\n")
+            write_atomic(root/f"{pair[:3]}/{pair}_{split}_{task}.jsonl", "".join(lines))
     return Path(folder)
 
 # %% ../nbs/02_synthetic.ipynb #6b8cca3c
