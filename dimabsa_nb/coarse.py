@@ -218,12 +218,13 @@ def add_lora(
 # %% ../nbs/12_coarse.ipynb #067ee13a
 def sampling_weights(
     rows: pd.DataFrame,  # columns language and the dimension's own
-    dimension: str,  # "valence" or "arousal"
+    dimension: str | None = None,  # "valence" or "arousal"; None: by language alone
 ) -> np.ndarray:  # (rows,) probabilities
-    "Weights 1 / count(language, coarse bin), as probabilities (section 3.1)."
-    bins = coarse_bin(torch.tensor(rows[dimension].to_numpy())).numpy()
-    if dimension == "arousal": bins = np.maximum(bins, 1)
-    cells = rows["language"].to_numpy().astype(str) + np.char.mod("-%d", bins)
+    "Weights 1 / count(language[, coarse bin]), as probabilities (sections 3.1 and 3.2)."
+    cells = rows["language"].to_numpy().astype(str)
+    if dimension:
+        bins = np.maximum(coarse_bin(rows[dimension].to_numpy()), dimension == "arousal")
+        cells = cells + np.char.mod("-%d", bins)
     _, cell, counts = np.unique(cells, return_inverse=True, return_counts=True)
     return 1 / counts[cell] / len(counts)
 
