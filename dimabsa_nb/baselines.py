@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['matmul_peak', 'machine', 'time_interleaved', 'benchmark', 'decoder_operations', 'encoder_operations', 'padded_logits',
            'extraction_methods', 'adapter_methods', 'gemma_gguf', 'llama_method', 'llama_missing', 'with_aspects',
-           'exactness', 'training_methods', 'prediction_methods', 'encoder_training_method', 'padded_training',
-           'operators']
+           'exactness', 'training_methods', 'prediction_methods', 'encoder_training_method', 'accuracy_split',
+           'padded_training', 'operators']
 
 # %% ../nbs/27_baselines.ipynb #2627423b
 import ctypes
@@ -112,7 +112,12 @@ def _linear_size(module: torch.nn.Module) -> int:
     return sum(p.numel() for name, p in module.named_parameters()
                if p.dim() == 2 and "lora_" not in name and "embedding" not in name)
 
-# %% ../nbs/27_baselines.ipynb #2f832cd8
+def _projection_sides(layer: torch.nn.Module) -> int:
+    "Rows and columns of a layer's projections: the weights of LoRA at rank one."
+    return sum(sum(weight.shape) for name, weight in layer.named_parameters()
+               if name.endswith("proj.weight") or "base_layer.weight" in name)
+
+# %% ../nbs/27_baselines.ipynb #059f11a1
 def decoder_operations(
     decoder: torch.nn.Module,  # a decoder without its head
     batches: list[list[list[int]]],  # prompts (token ids) of each forward pass
@@ -123,9 +128,7 @@ def decoder_operations(
     "The useful operations of packed forward (and backward) passes."
     layers, config = decoder.layers, decoder.config
     frozen, last_mlp = sum(map(_linear_size, layers)), _linear_size(layers[-1].mlp)
-    low_rank = rank * sum(sum(weight.shape) for layer in layers
-                          for name, weight in layer.named_parameters()
-                          if name.endswith("proj.weight") or "base_layer.weight" in name)
+    low_rank = rank * sum(map(_projection_sides, layers))
     # a frozen weight costs a product forward and one for its input's gradient; a trained one three
     frozen_passes, trained_passes = (2, 3) if training else (1, 1)
     total = 0.0
@@ -326,7 +329,7 @@ def _padded_backward(model, prompts: list[list[int]], targets: torch.Tensor, dim
 
 # %% ../nbs/27_baselines.ipynb #9deebb6e
 def training_methods(
-    model,  # the PEFT model from `add_lora`
+    model,  # of `add_lora`
     prompts: list[list[int]],  # token ids of each training prompt
     targets: torch.Tensor,  # (prompts,) labels
     dimension: str,  # "valence" or "arousal"
@@ -338,17 +341,17 @@ def training_methods(
     "Training by the packed pass and by the padded baseline, on the same batches, with AdamW."
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5,
                                   fused=True)
-    def train(number, backward, *settings):
+    def train(number, backward, *more):
         for drawn in _batches_of_round(model, order, steps, number):
-            backward(model, [prompts[k] for k in drawn], targets[drawn], *settings)
+            backward(model, [prompts[k] for k in drawn], targets[drawn], dimension, digits, *more)
             optimizer.step(); optimizer.zero_grad()
     def packed(number):
         use_packed_attention(model.get_base_model())
         use_fast_lora(model)
-        train(number, coarse_backward, dimension, digits, token_budget)
+        train(number, coarse_backward, token_budget)
     def padded(number):
         _padded_lora(model).get_base_model().set_attn_implementation("sdpa")
-        train(number, _padded_backward, dimension, digits)
+        train(number, _padded_backward)
     return {"ours": packed, "padded": padded}
 
 # %% ../nbs/27_baselines.ipynb #bd7c13ef
@@ -406,6 +409,21 @@ def encoder_training_method(
             backward([sequences[k] for k in drawn], targets[drawn])
             optimizer.step(); optimizer.zero_grad(set_to_none=True)
     return work
+
+# %% ../nbs/27_baselines.ipynb #3f8d1257
+def accuracy_split(
+    prepared: pd.DataFrame,  # prepared rows, with split, source_id and role_encoder
+    rows: int,  # training rows to draw
+    seed: int = 0,  # of the draw
+) -> tuple[pd.DataFrame, ...]:  # to train on, to choose the probe's penalty, official dev rows
+    "Rows of the train split, of the internal split, and of dev; no source is in two of them."
+    usable = prepared[prepared["role_encoder"].isin(["train", "internal"])]
+    dev, rest = usable[usable["split"] == "dev"], usable[usable["split"] != "dev"]
+    internal = rest[rest["role_encoder"] == "internal"]
+    train = rest[(rest["role_encoder"] == "train") & (rest["split"] == "train")
+                 & ~rest["source_id"].isin({*dev["source_id"], *internal["source_id"]})]
+    train = train.sample(min(rows, len(train)), random_state=seed)
+    return tuple(part.reset_index(drop=True) for part in (train, internal, dev))
 
 # %% ../nbs/27_baselines.ipynb #a129296e
 def padded_training(

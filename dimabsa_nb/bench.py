@@ -19,14 +19,15 @@ import torch
 
 from .core import UserError, read_jsonl, write_jsonl
 from .corpus import balanced_subset
+from .metrics import rmse_va
 from .packed import common_prefix, sharing, token_batches, use_packed_attention
 from .train import Schedule, fit
 from .coarse import (add_lora, batch_probabilities, digit_ids, draw_epoch, extract,
     load_base, sampling_weights, tokenise)
-from .encoder import (encoder_backward, encoder_ids, language_weights, new_encoder,
-    pooled_states, predict_values, root_mean_square, row_guidance, start_at_probe)
+from .encoder import (encoder_backward, encoder_ids, new_encoder,
+    pooled_states, predict_values, row_guidance, start_at_probe)
 from .tables import PALETTE
-from .baselines import (adapter_methods, benchmark, decoder_operations,
+from .baselines import (accuracy_split, adapter_methods, benchmark, decoder_operations,
     encoder_operations, encoder_training_method, exactness, extraction_methods, gemma_gguf,
     llama_method, llama_missing, matmul_peak, operators, padded_training, prediction_methods,
     time_interleaved, training_methods, with_aspects)
@@ -93,13 +94,6 @@ def _line(name: str, ours: float, baseline: float | None, unit: str, ratio: floa
     return {"name": name, "ours": ours, "baseline": baseline, "unit": unit, "ratio": ratio,
             "limit": None, "share_of_limit": None}
 
-# %% ../nbs/28_bench.ipynb #4074c52f
-def _packed_limit(model, batches: list, digits: list, peak: float, **training) -> float:
-    "How many prompts a second the machine's matrix product would allow."
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    operations = decoder_operations(causal.base_model, batches, len(digits), **training)
-    return sum(map(len, batches)) * peak / operations
-
 # %% ../nbs/28_bench.ipynb #a177c356
 _BASELINES = {"padded": "the padded Hugging Face baseline", "digit head": "the digit head alone",
               "llama.cpp": "llama.cpp, 4-bit, with its prompt cache"}
@@ -107,27 +101,40 @@ _BASELINES = {"padded": "the padded Hugging Face baseline", "digit head": "the d
 def _measure_extraction(settings: Settings, inputs: Inputs) -> tuple[list[dict], dict]:
     "Extraction: speed against each baseline and by pair, exactness, time by operator."
     model, tokenizer = load_base(settings.model)
-    rows, prompts, digits = _drawn_prompts(settings, inputs, tokenizer)
-    budget, repeats = settings.token_budget, settings.rounds
+    rows, *asked = _drawn_prompts(settings, inputs, tokenizer)
+    lines, operator_table = _extraction_lines(settings, model, *asked)
+    tables = {"extraction_pairs": _time_pairs(model, rows, *asked, settings),
+              "exactness": exactness(model, *asked, settings.padded_batch),
+              "budgets": _time_budgets(model, *asked, settings),
+              "operators_extraction": operator_table}
+    # last, because it leaves LoRA layers in the model
+    adapters = time_interleaved(adapter_methods(model, *asked, settings.token_budget),
+                                settings.rounds)
+    lines.append(benchmark("extraction with a merged adapter against one beside the weights",
+                           adapters, "merged", "beside", len(rows), limit=lines[0]["limit"]))
+    return lines, tables
+
+# %% ../nbs/28_bench.ipynb #6f7bb839
+def _packed_limit(model, batches: list, digits: list, peak: float, **training) -> float:
+    "How many prompts a second the machine's matrix product would allow."
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    operations = decoder_operations(causal.base_model, batches, len(digits), **training)
+    return sum(map(len, batches)) * peak / operations
+
+def _extraction_lines(settings: Settings, model, prompts: list,
+                      digits: list) -> tuple[list[dict], pd.DataFrame]:
+    "Extraction's benchmark lines, and its time by operator."
+    budget = settings.token_budget
     methods = extraction_methods(model, prompts, digits, budget, settings.padded_batch)
     if settings.model == "gemma-3-270m" and not llama_missing():
         methods["llama.cpp"] = llama_method(gemma_gguf(), prompts)
-    peak, turns = matmul_peak(), time_interleaved(methods, repeats)
+    peak, turns = matmul_peak(), time_interleaved(methods, settings.rounds)
     batches = [[prompts[k] for k in batch] for batch in token_batches(prompts, budget)]
     limit = _packed_limit(model, batches, digits, max(peak, matmul_peak()))
-    compare = partial(benchmark, count=len(prompts), limit=limit)
-    lines = [compare(f"extraction against {_BASELINES[name]}", turns, "ours", name)
-             for name in methods if name != "ours"]
+    lines = [benchmark(f"extraction against {_BASELINES[name]}", turns, "ours", name,
+                       len(prompts), limit=limit) for name in methods if name != "ours"]
     packed = lambda: [batch_probabilities(model, batch, digits) for batch in batches]
-    tables = {"extraction_pairs": _time_pairs(model, rows, prompts, digits, settings),
-              "exactness": exactness(model, prompts, digits, settings.padded_batch),
-              "budgets": _time_budgets(model, prompts, digits, settings),
-              "operators_extraction": operators(packed, peak)}
-    # last, because it leaves LoRA layers in the model
-    adapters = time_interleaved(adapter_methods(model, prompts, digits, budget), repeats)
-    lines.append(compare("extraction with a merged adapter against one beside the weights",
-                         adapters, "merged", "beside"))
-    return lines, tables
+    return lines, operators(packed, peak)
 
 # %% ../nbs/28_bench.ipynb #41d59f67
 def _time_pairs(model, rows: pd.DataFrame, prompts: list, digits: list,
@@ -163,29 +170,33 @@ def _time_budgets(model, prompts: list, digits: list, settings: Settings) -> pd.
         "peak_memory_mb": turns["peak_memory_mb"].max()[budget]} for budget in budgets])
 
 # %% ../nbs/28_bench.ipynb #fb2dfbe2
+def _training_inputs(settings: Settings, inputs: Inputs, tokenizer) -> tuple:
+    "Prompts, targets, digits' token ids and the batches of an epoch."
+    rows = inputs.prepared[inputs.prepared["role_coarse"] == "train"].reset_index(drop=True)
+    dimension, weights = settings.dimension, sampling_weights(rows, settings.dimension)
+    return (tokenise(rows, dimension, tokenizer),
+            torch.tensor(rows[dimension].to_numpy(), dtype=torch.float32),
+            digit_ids(tokenizer, dimension),
+            draw_epoch(weights, settings.batch_size, settings.seed, 0))
+
+# %% ../nbs/28_bench.ipynb #ad825f90
 def _measure_training(settings: Settings, inputs: Inputs) -> tuple[list[dict], dict]:
     "LoRA training against the padded baseline: examples a second and peak memory."
-    model, tokenizer = load_base(settings.model)
-    rows = inputs.prepared[inputs.prepared["role_coarse"] == "train"].reset_index(drop=True)
-    prompts = tokenise(rows, settings.dimension, tokenizer)
-    digits = digit_ids(tokenizer, settings.dimension)
-    targets = torch.tensor(rows[settings.dimension].to_numpy(), dtype=torch.float32)
-    weights, steps = sampling_weights(rows, settings.dimension), settings.steps
-    order = draw_epoch(weights, settings.batch_size, settings.seed, 0)
-    tuned = add_lora(model)
-    methods = training_methods(tuned, prompts, targets, settings.dimension, digits, order, steps,
-                               settings.token_budget)
+    (model, tokenizer), steps = load_base(settings.model), settings.steps
+    prompts, targets, digits, order = _training_inputs(settings, inputs, tokenizer)
+    tuned, budget = add_lora(model), settings.token_budget
+    methods = training_methods(tuned, prompts, targets, settings.dimension, digits, order,
+                               steps, budget)
     peak, turns = matmul_peak(), time_interleaved(methods, settings.rounds)
-    drawn = [[prompts[k] for k in order[number % len(order)]]
-             for number in range(steps, steps * (settings.rounds + 1))]
-    batches = [[batch[k] for k in piece] for batch in drawn
-               for piece in token_batches(batch, settings.token_budget)]
+    timed = [order[k % len(order)] for k in range(steps, steps * (settings.rounds + 1))]
+    batches = [[prompts[drawn[k]] for k in piece] for drawn in timed
+               for piece in token_batches([prompts[k] for k in drawn], budget)]
     limit = _packed_limit(tuned, batches, digits, max(peak, matmul_peak()), training=True, rank=16)
     memory = turns.groupby("method")["peak_memory_mb"].max()
     speed = benchmark(f"LoRA training against {_BASELINES['padded']}", turns, "ours", "padded",
                       steps * settings.batch_size, limit=limit)
-    memory = _line("LoRA training, peak memory", memory["ours"], memory["padded"], "MB",
-                   memory["padded"] / memory["ours"])
+    ours, padded = memory["ours"], memory["padded"]
+    memory = _line("LoRA training, peak memory", ours, padded, "MB", padded / ours)
     return [speed, memory], {"operators_training": operators(lambda: methods["ours"](0), peak)}
 
 # %% ../nbs/28_bench.ipynb #1e389d95
@@ -246,27 +257,32 @@ def _encoder_of(settings: Settings, name: str, seed: int = 0) -> tuple:
                        frozen_embeddings=frozen, frozen_layers=layers, seed=seed)
 
 # %% ../nbs/28_bench.ipynb #266c261f
+def _time_encoders(settings: Settings, encoders: dict, sequences: list, targets: torch.Tensor,
+                   order: list) -> pd.DataFrame:
+    "Training steps of every method in turns."
+    # the profile's probe has read every training input before the first step
+    _ = pooled_states(encoders["as in the profile"], sequences)
+    methods = {name: encoder_training_method(encoder, sequences, targets, order, settings.steps,
+                                             name == "padded")
+               for name, encoder in encoders.items()}
+    return time_interleaved(methods, settings.rounds)
+
+# %% ../nbs/28_bench.ipynb #b3b2ed87
 def _measure_encoder(settings: Settings, inputs: Inputs) -> tuple[list[dict], dict]:
     "Encoder prediction and training against the padded baseline."
     rows = inputs.prepared[inputs.prepared["role_encoder"].isin(["train", "test"])]
-    rows = rows.sample(frac=1, random_state=settings.seed).reset_index(drop=True)
-    rows = rows.head(10 * settings.rows_per_pair)
-    encoders = {name: _encoder_of(settings, name) for name in _encoder_methods(settings)}
-    model, tokenizer = encoders["padded"]
-    sequences = _guided(rows, inputs, tokenizer)
-    targets = torch.tensor(rows[["valence", "arousal"]].to_numpy(), dtype=torch.float32)
-    # the profile's probe has read every training input before the first step
-    _ = pooled_states(encoders["as in the profile"][0], sequences)
-    peak = matmul_peak()
+    rows = rows.sample(frac=1, random_state=settings.seed).head(10 * settings.rows_per_pair)
+    rows, size = rows.reset_index(drop=True), settings.batch_size
+    loaded = {name: _encoder_of(settings, name) for name in _encoder_methods(settings)}
+    model, tokenizer = loaded["padded"]
+    sequences, peak = _guided(rows, inputs, tokenizer), matmul_peak()
     predicted = time_interleaved(prediction_methods(model, sequences, 4096, 64), settings.rounds)
     use_packed_attention(model.backbone)
     operator_table = operators(lambda: predict_values(model, sequences, 4096), peak)
-    starts = range(0, len(rows) - settings.batch_size + 1, settings.batch_size)
-    order = [np.arange(start, start + settings.batch_size) for start in starts]
-    methods = {name: encoder_training_method(encoder, sequences, targets, order, settings.steps,
-                                             name == "padded")
-               for name, (encoder, _) in encoders.items()}
-    trained = time_interleaved(methods, settings.rounds)
+    order = [np.arange(start, start + size) for start in range(0, len(rows) - size + 1, size)]
+    targets = torch.tensor(rows[["valence", "arousal"]].to_numpy(), dtype=torch.float32)
+    encoders = {name: encoder for name, (encoder, _) in loaded.items()}
+    trained = _time_encoders(settings, encoders, sequences, targets, order)
     lines = _encoder_lines(settings, model, sequences, order, predicted, trained,
                            max(peak, matmul_peak()))
     return lines, {"operators_prediction": operator_table}
@@ -291,21 +307,10 @@ def _encoder_lines(settings: Settings, model, sequences: list, order: list, pred
     return lines
 
 # %% ../nbs/28_bench.ipynb #4a40156d
-def _accuracy_parts(settings: Settings, prepared: pd.DataFrame) -> tuple[pd.DataFrame, ...]:
-    """Training rows of the train split, the internal split (for the probe's penalty), and the
-    official dev rows that are scored; no source is in two of them."""
-    usable = prepared[prepared["role_encoder"].isin(["train", "internal"])]
-    dev, rest = usable[usable["split"] == "dev"], usable[usable["split"] != "dev"]
-    internal = rest[rest["role_encoder"] == "internal"]
-    train = rest[(rest["role_encoder"] == "train") & (rest["split"] == "train")
-                 & ~rest["source_id"].isin({*dev["source_id"], *internal["source_id"]})]
-    train = train.sample(min(settings.accuracy_rows, len(train)), random_state=settings.seed)
-    return tuple(part.reset_index(drop=True) for part in (train, internal, dev))
-
-# %% ../nbs/28_bench.ipynb #dc5d44de
 def _measure_accuracy(settings: Settings, inputs: Inputs) -> tuple[list[dict], dict]:
     "RMSE_VA on official dev rows after either training, by seed; a seed done before is read back."
-    parts, tables = _accuracy_parts(settings, inputs.prepared), []
+    parts = accuracy_split(inputs.prepared, settings.accuracy_rows, settings.seed)
+    tables = []
     for seed in settings.seeds:
         path = inputs.folder / f"accuracy-{seed}.jsonl"
         if not path.exists(): write_jsonl(path, _accuracy_of(settings, inputs, parts, seed))
@@ -321,11 +326,11 @@ def _measure_accuracy(settings: Settings, inputs: Inputs) -> tuple[list[dict], d
 def _accuracy_of(settings: Settings, inputs: Inputs, parts: tuple, seed: int) -> pd.DataFrame:
     "Both trainings with one seed, from the same linear probe."
     (train, internal, dev), table = parts, []
+    gold = dev[["valence", "arousal"]].to_numpy()
     for method, name in {"padded": "padded", "ours": "as in the profile"}.items():
         model, tokenizer = _encoder_of(settings, name, seed)
         sequences, inner, outer = (_guided(part, inputs, tokenizer) for part in parts)
-        error = lambda: root_mean_square(predict_values(model, outer)
-                                         - dev[["valence", "arousal"]].to_numpy())
+        error = lambda: rmse_va(gold, predict_values(model, outer))
         clock = time.perf_counter()
         start_at_probe(model, sequences, train, (inner, internal))
         line = {"method": method, "seed": seed, "probe_seconds": time.perf_counter() - clock,
@@ -341,7 +346,7 @@ def _accuracy_of(settings: Settings, inputs: Inputs, parts: tuple, seed: int) ->
 def _train_one(method: str, model, sequences: list, rows: pd.DataFrame, settings: Settings,
                seed: int, folder: Path) -> None:
     "One epoch over the same batches with the same learning rates, padded or our way."
-    order = draw_epoch(language_weights(rows), settings.batch_size, seed, 0)
+    order = draw_epoch(sampling_weights(rows), settings.batch_size, seed, 0)
     targets = torch.tensor(rows[["valence", "arousal"]].to_numpy(), dtype=torch.float32)
     schedule = Schedule(1, len(order), settings.learning_rate, warmup=0.06)
     if method == "padded":
@@ -459,19 +464,16 @@ def cost_figure(
 ) -> "Figure":  # noqa: F821
     "Cost against rows with its straight line, and cost of an aspect against aspects of a text."
     import matplotlib.pyplot as plt
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3), layout="tight")
     ends = np.array([0, rows["rows"].max()])
     left.plot(ends, line["intercept"] + line["slope"] * ends, color="0.5", linestyle="--",
               marker="", label=f"straight line, r² = {line['r2']:.5f}")
     left.plot(rows["rows"], rows["cpu_seconds"], "o", color=PALETTE[1], label="measured")
-    left.set(xlabel="rows", ylabel="CPU seconds", ylim=(0, None))
-    right.plot(aspects["aspects"], aspects["ours_ms"], "-o", color=PALETTE[1], label="packed")
-    right.plot(aspects["aspects"], aspects["digit_head_ms"], "--s", color=PALETTE[4],
-               label="digit head alone")
-    right.set(xlabel="aspects of a text", ylabel="ms an aspect", ylim=(0, None),
-              xticks=aspects["aspects"])
-    for axes in (left, right): axes.legend()
-    figure.tight_layout()
+    left.set(xlabel="rows", ylabel="CPU seconds", ylim=(0, None)); left.legend()
+    aspects.set_index("aspects").rename_axis("aspects of a text").rename(
+        columns={"ours_ms": "packed", "digit_head_ms": "digit head alone"})[
+        ["packed", "digit head alone"]].plot(ax=right, style=["-o", "--s"], ylabel="ms an aspect",
+                                             color=[PALETTE[1], PALETTE[4]], ylim=(0, None))
     return figure
 
 # %% ../nbs/28_bench.ipynb #772fe485
@@ -489,7 +491,6 @@ def read_measurements(
               for path in sorted(folder.glob("tables/*.csv"))}
     peak = max(measured["machine"].pop("float32_gflops") for measured in read)
     if any(measured["machine"] != read[0]["machine"] for measured in read):
-        raise UserError(f"{ran[0]}: measured on another machine than the others; run `dimabsa "
-                        "bench --force`")
+        raise UserError(f"{ran[0]}: measured on another machine; run `dimabsa bench --force`")
     lines = [line for measured in read for line in measured["benchmarks"]]
     return lines, tables, read[0]["machine"] | {"float32_gflops": peak}
