@@ -29,3 +29,15 @@ def axe():
         return member(package("axe-core"), "axe.min.js").decode("utf-8")
     except UserError as error:
         pytest.skip(str(error))
+
+
+SLOW = {"test_chain", "test_torchrun", "test_emoloom_training", "test_screening"}
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what `make test-fast` leaves out: pages in a browser, and files that train or run stages."""
+    for item in items:
+        if {"chromium", "axe", "site"} & {*getattr(item, "fixturenames", ())}:
+            item.add_marker(pytest.mark.browser)
+        if item.module.__name__.rpartition(".")[2] in SLOW:
+            item.add_marker(pytest.mark.slow)
