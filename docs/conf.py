@@ -48,10 +48,11 @@ mathjax_path = "mathjax/tex-svg.js"
 mathjax3_config = {"options": {"enableMenu": False}}
 
 
-# a folded cell is called by the word that it shows, and an equation that is wider than the screen can be scrolled by keys
+# a folded cell is called by the word that it shows; a wide equation can be scrolled by keys
+MATH = '<div class="math notranslate nohighlight"'
 REPLACED = {
     '<summary aria-label="Toggle hidden content">': "<summary>",
-    '<div class="math notranslate nohighlight"': '<div class="math notranslate nohighlight" tabindex="0" role="group" aria-label="equation"',
+    MATH: f'{MATH} tabindex="0" role="group" aria-label="equation"',
 }
 
 

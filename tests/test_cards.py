@@ -1,69 +1,196 @@
-"""The reviewer's pack says what the records say, and its files agree with the package's own settings."""
+"""Blocks of README, ARTIFACT and docs are what the records give; the package's files agree with its settings."""
 import configparser
+import json
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
+from builder.blocks import blocks, pages_with_blocks, stale, stale_pages, write_pages
+from builder.cards import Reference, read_reference, read_references, with_interval
+from builder.claims import (
+    claims,
+    command_for,
+    direction,
+    interval_overlap,
+    measured_main,
+    measured_other,
+    paper_claims,
+    stages_for,
+)
+from builder.templates import BLOCK, differing, rebased, render, without_comments
 
-from builder.cards import FILES, blocks, read_references, write_cards
+from dimabsa_nb.core import UserError, file_sha256
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTINGS = configparser.ConfigParser()
 SETTINGS.read(REPOSITORY / "settings.ini", encoding="utf-8")
 SETTINGS = SETTINGS["DEFAULT"]
+PAGES = pages_with_blocks(REPOSITORY)
 
 
-def test_every_block_is_what_the_records_give():
-    assert write_cards(REPOSITORY, check=True) == [], "run `make cards`"
+@pytest.fixture
+def copy(tmp_path):
+    """What `make pages` and `make check` read."""
+    for name in ("results/quick", "figures/quick", "nbs", "docs", "dimabsa_nb"):
+        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("_build", "__pycache__"))
+    for name in ("README.md", "ARTIFACT.md", "CITATION.cff"):
+        shutil.copy(REPOSITORY / name, tmp_path / name)
+    write_pages(tmp_path)
+    return tmp_path
 
 
-def test_every_block_is_shown_and_none_is_empty():
-    written = blocks(read_references(REPOSITORY))
-    shown = {name for file in FILES for name in re.findall(r"<!-- records: ([\w-]+) -->", (REPOSITORY / file).read_text("utf-8"))}
-    assert shown == set(written) and all(text.strip() for text in written.values())
+@pytest.fixture(scope="module")
+def quick():
+    return read_reference(REPOSITORY, "quick")
 
 
-def test_a_changed_record_makes_the_cards_stale(tmp_path):
-    for folder in ("results/quick", "nbs/profiles", "nbs/paper"):
-        for path in (REPOSITORY / folder).rglob("*.*"):
-            if path.suffix in (".json", ".csv", ".toml"):
-                (tmp_path / path.relative_to(REPOSITORY)).parent.mkdir(parents=True, exist_ok=True)
-                (tmp_path / path.relative_to(REPOSITORY)).write_bytes(path.read_bytes())
-    (tmp_path / "docs").mkdir()
-    for file in FILES:
-        (tmp_path / file).write_bytes((REPOSITORY / file).read_bytes())
-    write_cards(tmp_path)
-    assert write_cards(tmp_path) == []
-    table = tmp_path / "results/quick/table2.csv"
-    lines = table.read_text("utf-8").splitlines()
-    macro = next(number for number, line in enumerate(lines) if line.startswith("macro"))
-    names = lines[0].split(",")
-    cells = lines[macro].split(",")
-    cells[names.index("joint_pcc_a")] = "0.987654"
-    lines[macro] = ",".join(cells)
-    table.write_text("\n".join(lines) + "\n", "utf-8")
-    assert write_cards(tmp_path, check=True) == ["ARTIFACT.md", "docs/model_card.md"]
+# --- the template syntax --------------------------------------------------------------------------------------------------
+def test_a_block_is_rendered_in_place():
+    text = "a\n<!-- begin x 1 -->\nold\n<!-- end x -->\nb"
+    once = render(text, {"x": lambda n: f"new {n}\n"}, "page.md")
+    assert once == "a\n<!-- begin x 1 -->\nnew 1\n<!-- end x -->\nb"
+    assert render(once, {"x": lambda n: f"new {n}\n"}, "page.md") == once
+    assert render(text, {"x": lambda n: ""}, "page.md") == "a\n<!-- begin x 1 -->\n<!-- end x -->\nb"
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_links_lead_somewhere(file):
-    text = (REPOSITORY / file).read_text("utf-8")
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
-    for link in links:
+def test_a_block_within_a_line_stays_there():
+    text = "it is <!-- begin n 2 -->old<!-- end n --> here"
+    made = render(text, {"n": lambda n: "3.14"}, "page.md")
+    assert made == "it is <!-- begin n 2 -->3.14<!-- end n --> here"
+    assert without_comments(made) == "it is 3.14 here" and differing(text, made) == ["n 2"]
+
+
+@pytest.mark.parametrize("text, message", [
+    ("<!-- begin y -->\n<!-- end y -->", "page.md: no block is called 'y'; there are: x"),
+    ("<!-- begin x -->\n", "page.md: 1 block comments, not all of them in pairs"),
+    ("<!-- begin x 1 2 -->\n<!-- end x -->", "page.md: <!-- begin x 1 2 --> cannot be rendered")])
+def test_a_broken_block_is_refused_by_its_name(text, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        render(text, {"x": lambda word: word}, "page.md")
+
+
+def test_links_follow_the_page():
+    text = "[a](nbs/a.ipynb#b) ![c](d.png) [e](https://e.org) [f](#f)"
+    assert rebased(text, "", "docs") == "[a](../nbs/a.ipynb#b) ![c](../d.png) [e](https://e.org) [f](#f)"
+    assert rebased("[a](speed.md)", "results/quick", "") == "[a](results/quick/speed.md)"
+
+
+def test_no_line_begins_with_an_inline_block():
+    """Markdown reads such a line as HTML, its text unformatted."""
+    for page in PAGES:
+        lines = (REPOSITORY / page).read_text("utf-8").splitlines()
+        assert [line for line in lines if re.match(r"<!-- begin [^>]*-->.", line)] == [], page
+
+
+# --- what is committed ----------------------------------------------------------------------------------------------------
+def test_what_is_committed_is_what_its_records_say():
+    assert stale(REPOSITORY) == []
+
+
+def test_every_block_is_shown_somewhere():
+    shown = {name for page in PAGES for _, name, *_ in BLOCK.findall((REPOSITORY / page).read_text("utf-8"))}
+    assert shown == set(blocks(REPOSITORY))
+
+
+@pytest.mark.parametrize("name", ["results/quick/table1.csv", "results/quick/table2.md", "results/quick/comparisons.tex", "figures/quick/ablation_pairs.svg",
+                                  "figures/quick/coarse_confusion.png", "figures/quick/captions.json"])
+def test_a_changed_table_or_figure_is_found(copy, name):
+    path = copy / name
+    path.write_bytes(path.read_bytes() + b" ")
+    assert any(problem.startswith(f"{name}: is not what") for problem in stale(copy))
+    path.unlink()
+    assert any(problem.startswith(f"{name}: is not what") for problem in stale(copy))
+
+
+def test_a_file_that_no_record_names_is_found(copy):
+    (copy / "figures/quick/extra.svg").write_text("")
+    (copy / "results/quick/notebooks").mkdir(exist_ok=True)
+    (copy / "results/quick/notebooks/92_main_results.ipynb").write_text("{}")
+    assert stale(copy) == ["figures/quick/extra.svg: no record names it; remove it"]
+
+
+def test_a_typed_number_is_found_and_mended(copy):
+    readme = copy / "README.md"
+    changed, count = re.subn(r"\| (\d)\.(\d{3}) ", r"| 1.\g<2>1 ", readme.read_text("utf-8"), count=1)
+    readme.write_text(changed, "utf-8")
+    assert count == 1 and stale(copy) == ["README.md: block 'result quick' is not up to date; run `make pages`"]
+    assert write_pages(copy) == ["README.md"] and stale(copy) == []
+
+
+def test_fresh_results_bring_fresh_pages(copy):
+    """What `make reproduce` leaves where its numbers are not the committed ones; the text around the blocks stays."""
+    for path in (copy / "results/quick/records").glob("*.json"):
+        record = json.loads(path.read_text("utf-8"))
+        for name in record["outputs"]:
+            file = copy / name.replace("/", "/quick/", 1)
+            if name.endswith(("table2.md", "table2.csv", "comparisons.csv", "speed.md")) and file.exists():
+                file.write_text(re.sub(r"\b([01]\.)(\d)", lambda found: f"{found[1]}{9 - int(found[2])}", file.read_text("utf-8")), "utf-8")
+                record["outputs"][name] = file_sha256(file)
+        path.write_text(json.dumps(record), "utf-8")
+    problems = stale_pages(copy)
+    assert {"README.md", "ARTIFACT.md", "docs/model_card.md", "docs/findings.md"} <= {problem.split(":")[0] for problem in problems}
+    assert all(problem.endswith("run `make pages`") for problem in problems)
+    write_pages(copy)
+    assert stale(copy) == []
+
+
+# --- the cards ------------------------------------------------------------------------------------------------------------
+def test_missing_records_are_said(tmp_path):
+    with pytest.raises(UserError, match="holds no records of paper, laptop, quick"):
+        read_references(tmp_path)
+
+
+def test_intervals_are_printed_where_there_are_any():
+    assert with_interval({"a": 1.25, "a_low": 1, "a_high": 2}, "a") == "1.250 [1.00, 2.00]"
+    assert with_interval({"a": float("nan")}, "a") == "–"
+
+
+@pytest.mark.parametrize("low, high, words", [(-2, -1, "same direction"), (1, 2, "opposite direction"), (-1, 1, "undecided: the interval includes zero")])
+def test_a_verdict_follows_from_the_interval(low, high, words):
+    comparisons = pd.DataFrame([{"comparison": "a - b", "low": low, "high": high}])
+    assert direction(Reference("toy", {}, {"comparisons": comparisons}, {}), "a - b") == words
+
+
+def test_intervals_overlap_or_not():
+    row = {"joint_r": 0.2, "joint_r_low": 0.1, "joint_r_high": 0.3, "separate_r": 0.6, "separate_r_low": 0.25, "separate_r_high": 0.7}
+    assert interval_overlap(row, "r") == "opposite direction, the intervals overlap"
+    assert interval_overlap(row | {"separate_r_low": 0.4}, "r") == "opposite direction, the intervals do not overlap"
+
+
+def test_every_claim_has_a_finding(quick):
+    assert set(paper_claims()) == {*measured_main(quick), *measured_other(quick)}
+    assert len(claims([quick]).splitlines()) == 2 + len(paper_claims())
+
+
+def test_a_claim_names_its_shortest_command(quick):
+    assert stages_for(quick, "91_dataset") == ["30_prepare_rows", "91_dataset"]
+    assert command_for(quick, "91_dataset") == "`dimabsa run quick --only 30_prepare_rows --only 91_dataset`"
+    assert command_for(quick, "92_main_results") == "`dimabsa run quick`"
+
+
+# --- links, commands, citation --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md"])
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```|`[^`]*`", "", (REPOSITORY / page).read_text("utf-8"), flags=re.S)
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        if "://" in link:
+            continue
         path, _, anchor = link.partition("#")
-        target = ((REPOSITORY / file).parent / path).resolve()
+        target = ((REPOSITORY / page).parent / path).resolve() if path else REPOSITORY / page
         assert target.exists(), link
         if anchor:
             heads = [re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-") for head in re.findall(r"^#+ (.*)$", target.read_text("utf-8"), re.M)]
             assert anchor in heads, link
 
 
-def test_commands_in_the_pack_exist():
-    words = " ".join((REPOSITORY / file).read_text("utf-8") for file in FILES)
-    targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.M))
-    assert set(re.findall(r"`make ([a-z]+)", words)) <= targets
+def test_make_targets_exist():
+    words = " ".join((REPOSITORY / page).read_text("utf-8") for page in [*PAGES, "CONTRIBUTING.md"])
+    targets = " ".join(re.findall(r"^([a-z -]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.M)).split()
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", words, re.M)) <= set(targets)
 
 
 def test_citation_agrees_with_the_settings():

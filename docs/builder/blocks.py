@@ -3,18 +3,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from dimabsa_nb.core import UserError, write_atomic
-from dimabsa_nb.profiles import find_root
-from dimabsa_nb.tables import averages_note, paper_table, pooled_rmse
 
 from builder import claims
 from builder.cards import CARD_BLOCKS, read_reference, read_references
 from builder.chapters import notebook_map
 from builder.modules import modules_svg
-from builder.results import captions, committed_records, number, published, shown_profiles
-from builder.results import stale_files
+from builder.results import (
+    captions,
+    committed_records,
+    number,
+    published,
+    shown_profiles,
+    stale_files,
+)
 from builder.runs import profiles_table
 from builder.templates import differing, rebased, render
+from dimabsa_nb.core import write_atomic
+from dimabsa_nb.profiles import find_root
+from dimabsa_nb.tables import averages_note, paper_table, pooled_rmse
 
 MODULES = "docs/modules.svg"
 FIX = "run `make pages`"
@@ -145,5 +151,6 @@ def stale_pages(root: Path) -> list[str]:
 def stale(root: Path | None = None) -> list[str]:
     """Every committed table, figure or block that differs from its record, one line each."""
     root = Path(root or find_root())
-    altered = [problem for profile in shown_profiles(root) for problem in stale_files(root, profile)]
+    altered = [problem for profile in shown_profiles(root)
+               for problem in stale_files(root, profile)]
     return altered or stale_pages(root)  # pages are built on tables: those first

@@ -5,17 +5,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from builder.results import committed_records
 from dimabsa_nb.core import UserError
 from dimabsa_nb.corpus import DOMAINS, LANGUAGES
 from dimabsa_nb.explorer import LANGUAGE_TAGS
 from dimabsa_nb.metrics import MEASURES
 from dimabsa_nb.profiles import ON_DEMAND, read_profile
 from dimabsa_nb.records import Record
-from dimabsa_nb.report import row_label
 from dimabsa_nb.tables import NAMES, format_cell, markdown_table, paper_table
 from dimabsa_nb.weights import licence
-
-from builder.results import committed_records
 
 REFERENCES = "paper", "laptop", "quick"  # profiles whose numbers may be quoted, the largest first
 HEADS = dict(zip(MEASURES, ("RMSE_VA", "PCC_V", "PCC_A")))
@@ -83,6 +81,12 @@ def with_interval(row: dict, name: str) -> str:
     return format_cell(row.get(name), 3) + interval
 
 
+def row_label(pair: str) -> str:
+    """A pair as tables print it, such as "ENG laptop"; "Total" becomes "All"."""
+    language, _, domain = pair.partition("_")
+    return f"{language.upper()} {domain}" if domain else {"total": "All"}.get(pair, pair)
+
+
 def pair_names(pairs) -> str:
     """Such as "ENG laptop, ZHO finance"; "none" where there are none."""
     return ", ".join(map(row_label, pairs)) or "none"
@@ -135,7 +139,7 @@ def rows(reference: Reference) -> str:
     table = pd.DataFrame({f"{model}, {role}": {pair: counts[pair][model][role] for pair in counts}
                           for model, role in roles})
     table.loc["total"] = table.sum()
-    return table_of([{"pair": row_label(pair).replace("Total", "All"), **line.to_dict()}
+    return table_of([{"pair": row_label(pair), **line.to_dict()}
                      for pair, line in table.iterrows()])
 
 

@@ -60,8 +60,8 @@ def chapters(root: Path) -> list[Chapter]:
     return [chapter(path) for path in sorted(paths, key=lambda path: (path.stem != "index", path))]
 
 
-def notebook_map(root: Path, *parts: str) -> str:
-    """A table of the notebooks of some parts, or of all."""
+def notebook_map(root: Path) -> str:
+    """A table of the notebooks, each with the sentence that it begins with."""
     lines = [f"| [{one.path.stem}](nbs/{one.path.name}) | {one.sentence} |"
-             for one in chapters(root) if not parts or one.part in parts]
+             for one in chapters(root)]
     return "\n".join(["| notebook | what it holds |", "| :--- | :--- |", *lines])

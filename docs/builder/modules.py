@@ -81,7 +81,8 @@ def modules_svg(root: Path) -> str:
     parts += [arrow(places[above], places[below]) for above, below in direct(graph)]
     for floor, (name, *_) in enumerate(FLOORS):
         top = 20 + STEP * (len(FLOORS) - 1 - floor)
-        parts.append(f'<text x="10" y="{top + BOX / 2 + 4:.0f}" font-size="13">{escape(name)}</text>')
+        middle = top + BOX / 2 + 4
+        parts.append(f'<text x="10" y="{middle:.0f}" font-size="13">{escape(name)}</text>')
         bands.append(f'<rect y="{top - 8}" width="{WIDTH}" height="{BOX + 16}" fill="#f2f2f2"/>')
     for one in modules:
         left, top, width = places[one.module]

@@ -4,11 +4,11 @@ import re
 from collections.abc import Callable
 
 import nbformat
-from dimabsa_nb.core import UserError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from builder.api import api_section, code_span, definitions, line_comments
 from builder.chapters import Chapter
+from dimabsa_nb.core import UserError
 
 Cell = nbformat.NotebookNode
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
@@ -35,7 +35,8 @@ def cross_references(text: str, names: dict[str, str]) -> str:
     def role(span: re.Match) -> str:
         name = span[1]
         return f"{{py:obj}}`{name} <{names[name]}>`" if name in names else span[0]
-    parts = re.split(r"(^```.*?^```|\[[^\]]*\]\([^)]*\)|\{[\w:]+\}`[^`]*`)", text, flags=re.M | re.S)
+    kept = r"(^```.*?^```|\[[^\]]*\]\([^)]*\)|\{[\w:]+\}`[^`]*`)"
+    parts = re.split(kept, text, flags=re.M | re.S)
     return "".join(part if place % 2 else re.sub(r"(?<!`)`(\w+)`(?!`)", role, part)
                    for place, part in enumerate(parts))
 

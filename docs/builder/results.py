@@ -43,7 +43,8 @@ def number(root: Path, profile: str, stage: str, path: str, spec: str) -> str:
 def cost(record: Record) -> str:
     """Such as "182 s, 1,100 MB, cpu, float32"."""
     memory = f"{record.peak_memory_mb:,.0f} MB" if record.peak_memory_mb else ""
-    return ", ".join(filter(None, [f"{record.seconds:,.0f} s", memory, record.device, record.dtype]))
+    facts = [f"{record.seconds:,.0f} s", memory, record.device, record.dtype]
+    return ", ".join(filter(None, facts))
 
 
 def published(root: Path, record: Record, name: str) -> Path:

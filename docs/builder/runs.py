@@ -5,16 +5,16 @@ import re
 from pathlib import Path
 
 import nbformat
-from dimabsa_nb.profiles import load_chain, read_notebook
-from dimabsa_nb.records import Record, hash_of
 
 from builder.api import code_span, line_comments, literal
 from builder.chapters import Chapter
-from builder.results import captions, committed_records, cost, published, shown_profiles
-from builder.results import record_of
+from builder.results import captions, committed_records, cost, published, record_of, shown_profiles
+from dimabsa_nb.profiles import load_chain, read_notebook
+from dimabsa_nb.records import Record, hash_of
 
 MEANINGS = {"out": "folder that this stage writes into",
             "profile": "name of the profile, for captions", "seed": "of every random draw"}
+FILLED_IN = "out", "profile", "caption"  # by the runner
 PROFILES = "smoke", "quick", "laptop", "paper"  # those of the main chain, from the smallest
 
 
@@ -47,11 +47,12 @@ def parameter_meanings(path: Path) -> dict[str, tuple[object, str]]:
 def profile_names(root: Path) -> list[str]:
     """The profiles, those of the main chain first."""
     there = sorted(path.stem for path in (Path(root) / "nbs/profiles").glob("*.toml"))
-    return [*filter(there.__contains__, PROFILES), *(name for name in there if name not in PROFILES)]
+    known = [name for name in PROFILES if name in there]
+    return known + [name for name in there if name not in known]
 
 
 def profile_values(root: Path, stem: str) -> dict[str, dict[str, str]]:
-    """Profile -> parameter -> its value as text; where variants of a stage differ, each."""
+    """Parameter -> profile -> its value as text; where variants of a stage differ, each."""
     found = {}
     for profile in profile_names(root):
         stages = {name.partition("@")[2]: stage.parameters
@@ -60,23 +61,29 @@ def profile_values(root: Path, stem: str) -> dict[str, dict[str, str]]:
         for key in sorted({key for parameters in stages.values() for key in parameters}):
             values = {variant: code_span(repr(parameters.get(key)))
                       for variant, parameters in stages.items()}
-            listed = ", ".join(f"{variant}: {value}" for variant, value in values.items())
+            listed = ", ".join(f"{value} ({variant})" for variant, value in values.items())
             same = len(set(values.values())) == 1
-            found.setdefault(profile, {})[key] = next(iter(values.values())) if same else listed
+            found.setdefault(key, {})[profile] = next(iter(values.values())) if same else listed
     return found
 
 
+def by_profile(values: dict[str, str], default: str) -> str:
+    """The profiles that do not take the default, such as "smoke, quick: `0.001`"."""
+    other = {}
+    for profile, value in values.items():
+        if value != default: other.setdefault(value, []).append(profile)
+    if len(other) == 1 and len(values) == len(*other.values()) > 1: return f"all: {[*other][0]}"
+    return "; ".join(f"{', '.join(names)}: {value}" for value, names in other.items())
+
+
 def parameters_table(root: Path, one: Chapter) -> str:
-    """A run notebook's parameters with type, default, meaning, and their value in each profile."""
+    """A run notebook's parameters: default, meaning, and what profiles set instead."""
     values = profile_values(root, one.path.stem)
-    lines = ["| parameter | type | default | meaning | " + " | ".join(values) + " |",
-             "| :--- " * (4 + len(values)) + "|"]
+    lines = ["| parameter | default | meaning | in profiles |", "| :--- | :--- | :--- | :--- |"]
     for name, (default, meaning) in parameter_meanings(one.path).items():
-        shown = code_span(repr(default))
-        cells = ["=" if table.get(name) == shown else table.get(name, "–")
-                 for table in values.values()]
-        lines.append("| " + " | ".join([code_span(name), type(default).__name__, shown,
-                                        literal(meaning), *cells]) + " |")
+        shown, set_to = code_span(repr(default)), values.get(name, {})
+        other = "" if name in FILLED_IN else by_profile(set_to, shown) if set_to else "–"
+        lines.append(f"| {code_span(name)} | {shown} | {literal(meaning)} | {other} |")
     return "\n".join(lines)
 
 
@@ -102,17 +109,17 @@ def costs_table(root: Path, stem: str) -> str:
     lines = ["| stage | profile | seconds | peak memory, MB | device, precision | record |",
              "| :--- | :--- | ---: | ---: | :--- | :--- |"]
     for record in found.values():
-        path = f"/results/{record.profile}/records/{record.stage}.json"
+        link = f"{{download}}`json </results/{record.profile}/records/{record.stage}.json>`"
         lines.append(f"| {code_span(record.stage)} | {code_span(record.profile)} | "
                      f"{record.seconds:,.0f} | {record.peak_memory_mb or 0:,.0f} | "
-                     f"{record.device or '–'}, {record.dtype or '–'} | {{download}}`json <{path}>` |")
+                     f"{record.device or '–'}, {record.dtype or '–'} | {link} |")
     return "\n".join(lines)
 
 
 def below_parameters(root: Path, one: Chapter) -> str:
     """The sections that follow the parameters of a run notebook."""
-    return ("## What each parameter means\n\nThe last columns are what the profiles set; = stands "
-            "for the default, – for what the runner fills in.\n\n"
+    return ("## What each parameter means\n\nThe last column holds what profiles set instead of "
+            "the default; – marks folders, which the runner fills in.\n\n"
             f"{parameters_table(root, one)}\n\n## What it cost\n\nIn the committed runs.\n\n"
             f"{costs_table(root, one.path.stem)}")
 
@@ -137,7 +144,7 @@ def shown_figure(root: Path, record: Record, name: str) -> str:
 
 def committed_outputs(root: Path, record: Record, cell: nbformat.NotebookNode) -> list[str]:
     """What a cell of a paper notebook published when it ran."""
-    names = re.findall(r'out ?/ ?"(results|figures)/([\w/-]+)"', cell.source)
+    names = re.findall(r'out ?/ ?"(results|figures)/([\w/-]+)(?:\.md)?"', cell.source)
     show = {"results": (shown_table, "md"), "figures": (shown_figure, "svg")}
     return [show[kind][0](root, record, name) for kind, name in names
             if f"{kind}/{name}.{show[kind][1]}" in record.outputs]

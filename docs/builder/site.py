@@ -6,9 +6,6 @@ from pathlib import Path
 from unittest.mock import patch
 
 import nbformat
-from dimabsa_nb.core import UserError, write_atomic
-from dimabsa_nb.explorer import write_example
-from dimabsa_nb.profiles import find_root
 
 from builder.api import symbols
 from builder.chapters import PARTS, Chapter, chapters
@@ -17,6 +14,9 @@ from builder.pages import page, relinked
 from builder.results import committed_records, record_of, shown_profiles
 from builder.runs import below_parameters, committed_outputs, is_parameters, record_note
 from builder.templates import without_comments
+from dimabsa_nb.core import UserError, write_atomic
+from dimabsa_nb.explorer import write_example
+from dimabsa_nb.profiles import find_root
 
 TOP = {"README.md": "index.md", "ARTIFACT.md": "artifact.md",
        "CONTRIBUTING.md": "contributing.md"}  # pages at the repository's top

@@ -6,7 +6,8 @@
 
 A block within a line holds one value: `<!-- begin pooled quick -->1.162<!-- end pooled -->`.
 What stands between the comments is rendered and committed, so that a page reads the same on a git
-host; what stands outside is written by hand. The first word names the block, the rest are arguments.
+host; what stands outside is written by hand. The first word names the block, the others are its
+arguments.
 """
 import posixpath
 import re
@@ -35,7 +36,7 @@ def render(text: str, blocks: dict[str, Callable[..., str]], where: str) -> str:
     Raises UserError for an unknown block, or one that cannot be rendered with its arguments."""
     folder = posixpath.dirname(where)
     if (marks := len(COMMENT.findall(text))) != 2 * len(BLOCK.findall(text)):
-        raise UserError(f"{where}: {marks} block comments, and not every one begins or ends a block")
+        raise UserError(f"{where}: {marks} block comments, not all of them in pairs")
 
     def fill(block: re.Match) -> str:
         begin, name, arguments, old, end = block.groups()
@@ -46,7 +47,7 @@ def render(text: str, blocks: dict[str, Callable[..., str]], where: str) -> str:
         except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
             raise UserError(f"{where}: {begin} cannot be rendered ({error!r})") from None
         if not old.startswith("\n"): return f"{begin}{new}{end}"
-        return f"{begin}\n\n{new}\n\n{end}" if new else f"{begin}\n{end}"
+        return f"{begin}\n{new}\n{end}" if new else f"{begin}\n{end}"
     return BLOCK.sub(fill, text)
 
 
