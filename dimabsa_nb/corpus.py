@@ -49,8 +49,8 @@ def name_pair(
     stem = name.removeprefix("pred_")
     if parts := parse_name(stem): return parts["language"], parts["domain"]
     language, _, domain = stem.split(".")[0].partition("_")
-    told = domain and (language in LANGUAGES or name.startswith("pred_"))
-    return (language, domain) if told else None
+    if not domain or (language not in LANGUAGES and name == stem): return None
+    return language, domain
 
 # %% ../nbs/01_corpus.ipynb #113b203a
 def source_id(
@@ -79,6 +79,7 @@ def _refuse_constant(name: str):
     raise _LineError("not_a_number", f"{name} is no number the format knows; write a number or "
                                      "leave the label out")
 
+# %% ../nbs/01_corpus.ipynb #b8a0d4e6
 def _check_type(value: object, kind: type, place: str, fix: str):
     "A value, if it is of the right type."
     if isinstance(value, kind): return value
@@ -158,6 +159,7 @@ def defect(
     "One entry of the report on a corpus."
     return dict(file=file, line=int(line), kind=kind, detail=detail)
 
+# %% ../nbs/01_corpus.ipynb #e27145fb
 def stop_at_fatal(
     defects: list[dict],  # the report
     root: Path,  # the folder of the report's files
@@ -264,36 +266,27 @@ def _as_rows(values: list[tuple]) -> pd.DataFrame:
     return rows[_COLUMNS]
 
 # %% ../nbs/01_corpus.ipynb #64cd1474
-def _list_defects(rows: pd.DataFrame, kind: str, detail: str) -> list[dict]:
-    "One defect for each of the rows."
-    return [defect(row.file, row.line, kind, detail.format(row=row)) for row in rows.itertuples()]
-
-def _label_defects(rows: pd.DataFrame) -> list[dict]:
-    "What is odd about the label or the aspect of a row."
-    low, high = rows[["valence", "arousal"]].min(axis=1), rows[["valence", "arousal"]].max(axis=1)
-    kinds = {"missing_label": rows.valence.isna() | rows.arousal.isna(),
-             "label_out_of_range": (low < 1) | (high > 9),
-             "arousal_below_3": (rows.arousal < 3) & (rows.split != "train") & (low >= 1),
-             "aspect_outer_space": rows.aspect != rows.aspect.str.strip()}
-    detail = ("ID {row.id!r}, aspect {row.aspect!r}: "
-              "valence {row.valence:g}, arousal {row.arousal:g}")
-    return [entry for kind, mask in kinds.items()
-            for entry in _list_defects(rows[mask], kind, detail)]
-
-# %% ../nbs/01_corpus.ipynb #074ad398
-def _repeat_defects(rows: pd.DataFrame) -> list[dict]:
-    "Aspects that a text lists, and IDs that a pair uses, more than once."
+def _row_defects(rows: pd.DataFrame) -> list[dict]:
+    "Odd labels, aspects and IDs."
+    va = rows[["valence", "arousal"]]
+    low, high = va.min(axis=1), va.max(axis=1)
     count = rows.groupby(key := ["file", "line", "aspect"])["id"].transform("size")
-    again = rows.assign(labels=count)[count > 1].drop_duplicates(key)
+    twice = rows.assign(labels=count)[count > 1].drop_duplicates(key)
     texts = rows.drop_duplicates(["pair", "file", "id"])
-    same = texts.duplicated(["pair", "split", "id"])
-    across = texts.duplicated(["pair", "id"]) & ~same
-    return [*_list_defects(again, "repeated_aspect",
-                           "ID {row.id!r}, aspect {row.aspect!r}: {row.labels} labels"),
-            *_list_defects(texts[same], "duplicate_id", "ID {row.id!r} stands in another file of "
-                           "this split; give each text its own ID"),
-            *_list_defects(texts[across], "id_in_several_splits",
-                           "ID {row.id!r} stands in another split")]
+    same, other = texts.duplicated(["pair", "split", "id"]), texts.duplicated(["pair", "id"])
+    aspect = "ID {0.id!r}, aspect {0.aspect!r}: "
+    label = aspect + "valence {0.valence:g}, arousal {0.arousal:g}"
+    again = "ID {0.id!r} stands in another "
+    kinds = [("missing_label", label, rows[va.isna().any(axis=1)]),
+             ("label_out_of_range", label, rows[(low < 1) | (high > 9)]),
+             ("arousal_below_3", label,
+              rows[(rows.arousal < 3) & (low >= 1) & (rows.split != "train")]),
+             ("aspect_outer_space", label, rows[rows.aspect != rows.aspect.str.strip()]),
+             ("repeated_aspect", aspect + "{0.labels} labels", twice),
+             ("duplicate_id", again + "file of this split; give each text its own ID", texts[same]),
+             ("id_in_several_splits", again + "split", texts[other & ~same])]
+    return [defect(row.file, row.line, kind, detail.format(row))
+            for kind, detail, odd in kinds for row in odd.itertuples()]
 
 # %% ../nbs/01_corpus.ipynb #94c8d714
 def inspect_corpus(
@@ -309,7 +302,7 @@ def inspect_corpus(
         raise CorpusError(f"{folder}: no corpus file of {', '.join(splits)}; name files "
                           "LANGUAGE_DOMAIN_SPLIT.jsonl, such as eng_laptop_test.jsonl")
     rows = _as_rows([row for file in files for row in _file_rows(file, defects)])
-    defects += _label_defects(rows) + _repeat_defects(rows)
+    defects += _row_defects(rows)
     order = {file["name"]: place for place, file in enumerate(files)}
     return rows, sorted(defects, key=lambda entry: (order[entry["file"]], entry["line"]))
 
