@@ -16,58 +16,57 @@ import numpy as np
 from .wheels import GEMMA_GGUF, check_digest
 
 # %% ../nbs/09_convert.ipynb #520cf2b3
-def _gguf_field(reader, name: str):
-    "One piece of a GGUF file's metadata."
-    architecture = reader.fields["general.architecture"].contents()
-    names = (name, f"{architecture}.{name}", f"tokenizer.ggml.{name}")
-    return next(reader.fields[key].contents() for key in names if key in reader.fields)
-
-_LAYER_PARTS = dict(attn_q="self_attn.q_proj", attn_k="self_attn.k_proj", attn_v="self_attn.v_proj",
-                    attn_output="self_attn.o_proj",
-    attn_norm="input_layernorm", ffn_norm="post_attention_layernorm", ffn_gate="mlp.gate_proj",
-    ffn_up="mlp.up_proj", ffn_down="mlp.down_proj")
-_GEMMA_LAYER_PARTS = _LAYER_PARTS | dict(attn_q_norm="self_attn.q_norm",
-                                         attn_k_norm="self_attn.k_norm",
+_LAYER_PARTS = dict(
+    attn_q="self_attn.q_proj", attn_k="self_attn.k_proj", attn_v="self_attn.v_proj",
+    attn_output="self_attn.o_proj", attn_norm="input_layernorm",
+    ffn_norm="post_attention_layernorm", ffn_gate="mlp.gate_proj", ffn_up="mlp.up_proj",
+    ffn_down="mlp.down_proj")
+_GEMMA_LAYER_PARTS = _LAYER_PARTS | dict(
+    attn_q_norm="self_attn.q_norm", attn_k_norm="self_attn.k_norm",
     post_attention_norm="post_attention_layernorm", ffn_norm="pre_feedforward_layernorm",
     post_ffw_norm="post_feedforward_layernorm")
 _OUTER_PARTS = dict(token_embd="embed_tokens", output_norm="norm")
 
-# %% ../nbs/09_convert.ipynb #6a3273cb
-def _parameter_name(tensor: str, parts: dict) -> str:
+def _parameter_name(tensor: str, parts: dict[str, str]) -> str:
     "Name a GGUF tensor as the causal language models of `transformers` name it."
     *block, part, kind = tensor.split(".")
-    return (f"model.layers.{block[1]}.{parts[part]}.{kind}"
-            if block else f"model.{_OUTER_PARTS[part]}.{kind}")
+    if not block: return f"model.{_OUTER_PARTS[part]}.{kind}"
+    return f"model.layers.{block[1]}.{parts[part]}.{kind}"
 
 # %% ../nbs/09_convert.ipynb #0c95476c
-def _gguf_weights(
-    reader,  # a `gguf.GGUFReader`
-    parts: dict,  # a layer's parts -> their names in `transformers`
-) -> dict[str, np.ndarray]:  # parameter name -> float32, (out, in) or (size,)
-    "Dequantise all tensors of a GGUF file."
+def _gguf_field(reader, name: str):
+    "One value of a `gguf.GGUFReader`'s metadata."
+    architecture = reader.fields["general.architecture"].contents()
+    names = (name, f"{architecture}.{name}", f"tokenizer.ggml.{name}")
+    return next(reader.fields[key].contents() for key in names if key in reader.fields)
+
+def _gguf_weights(reader, parts: dict[str, str]) -> dict[str, np.ndarray]:
+    "Dequantise all tensors: parameter name -> float32, (out, in) or (size,)."
     from gguf.quants import dequantize
-    shapes = {tensor.name: tuple(int(size) for size in reversed(tensor.shape))
-              for tensor in reader.tensors}
-    return {_parameter_name(tensor.name, parts): dequantize(tensor.data,
-                                                            tensor.tensor_type).astype(np.float32).reshape(shapes[tensor.name])
-            for tensor in reader.tensors}
+    weights = {}
+    for tensor in reader.tensors:
+        values = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        shape = [int(size) for size in reversed(tensor.shape)]
+        weights[_parameter_name(tensor.name, parts)] = values.reshape(shape)
+    return weights
 
 # %% ../nbs/09_convert.ipynb #2cbabeed
-def _gguf_sizes(reader) -> dict:
-    "The sizes and special tokens that Llama and Gemma share."
-    names = dict(hidden_size="embedding_length", intermediate_size="feed_forward_length",
-                 num_hidden_layers="block_count",
-        num_attention_heads="attention.head_count", num_key_value_heads="attention.head_count_kv",
-        max_position_embeddings="context_length",
-        rms_norm_eps="attention.layer_norm_rms_epsilon", bos_token_id="bos_token_id",
-        eos_token_id="eos_token_id", pad_token_id="padding_token_id")
-    sizes = {name: _gguf_field(reader, key) for name, key in names.items()}
+_GGUF_SIZES = dict(
+    hidden_size="embedding_length", intermediate_size="feed_forward_length",
+    num_hidden_layers="block_count", num_attention_heads="attention.head_count",
+    num_key_value_heads="attention.head_count_kv", max_position_embeddings="context_length",
+    rms_norm_eps="attention.layer_norm_rms_epsilon", bos_token_id="bos_token_id",
+    eos_token_id="eos_token_id", pad_token_id="padding_token_id")
+
+def _gguf_sizes(reader) -> dict[str, object]:
+    "The sizes and special tokens that Llama and Gemma share, as a configuration names them."
+    sizes = {name: _gguf_field(reader, key) for name, key in _GGUF_SIZES.items()}
     return sizes | dict(vocab_size=len(_gguf_field(reader, "tokens")),
                         rms_norm_eps=float(f"{sizes['rms_norm_eps']:.6g}"),
                         tie_word_embeddings=True, dtype="float32")
 
 # %% ../nbs/09_convert.ipynb #c58444e9
-def _save_weights(folder: str | Path, weights: dict, config) -> None:
+def _save_weights(folder: str | Path, weights: dict[str, np.ndarray], config) -> None:
     "Write `model.safetensors` and `config.json`."
     from safetensors.numpy import save_file
     save_file({name: np.ascontiguousarray(value) for name, value in weights.items()},
@@ -90,10 +89,14 @@ def _gemma_config(reader):
         architectures=["Gemma3ForCausalLM"])
 
 # %% ../nbs/09_convert.ipynb #308d4496
+def _numbered(pieces: list[str]) -> dict[str, int]:
+    "A vocabulary: piece -> id."
+    return {piece: number for number, piece in enumerate(pieces)}
+
 def _piece_merges(pieces: list[str], scores: list[float],
                   kinds: list[int]) -> list[tuple[str, str]]:
     "The merges of a SentencePiece BPE vocabulary."
-    ids = {piece: number for number, piece in enumerate(pieces)}
+    ids = _numbered(pieces)
     splits = ((piece, piece[:cut], piece[cut:]) for piece, kind in zip(pieces, kinds)
               if kind in (1, 4) for cut in range(1, len(piece)))
     pairs = [(-scores[ids[piece]], ids[piece], ids[left], ids[right])
@@ -101,21 +104,20 @@ def _piece_merges(pieces: list[str], scores: list[float],
     return [(pieces[left], pieces[right]) for _, _, left, right in sorted(pairs)]
 
 # %% ../nbs/09_convert.ipynb #5234ccd3
+_GEMMA_SPECIAL = dict(pad_token="<pad>", eos_token="<eos>", bos_token="<bos>", unk_token="<unk>",
+                      mask_token="<mask>")
+_GEMMA_TURNS = ("<start_of_turn>", "<end_of_turn>")
+
 def _gemma_backend(pieces: list[str], merges: list[tuple[str, str]]):
     "Gemma's tokenisation: spaces become ▁, what is not in the vocabulary is spelt in bytes."
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
-    backend = Tokenizer(models.BPE(vocab={piece: number for number, piece in enumerate(pieces)},
-                                   merges=merges,
-                                   unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    backend = Tokenizer(models.BPE(vocab=_numbered(pieces), merges=merges, unk_token="<unk>",
+                                   fuse_unk=True, byte_fallback=True))
     backend.normalizer = normalizers.Replace(" ", "▁")
     backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(),
                                          decoders.Fuse()])
     return backend
-
-_GEMMA_SPECIAL = dict(pad_token="<pad>", eos_token="<eos>", bos_token="<bos>", unk_token="<unk>",
-                      mask_token="<mask>")
-_GEMMA_TURNS = ("<start_of_turn>", "<end_of_turn>")
 
 # %% ../nbs/09_convert.ipynb #e7e398f9
 def _gemma_tokenizer(pieces: list[str], scores: list[float], kinds: list[int]):
@@ -134,9 +136,11 @@ def _gemma_tokenizer(pieces: list[str], scores: list[float], kinds: list[int]):
                                    clean_up_tokenization_spaces=False)
 
 # %% ../nbs/09_convert.ipynb #fda73bdc
-_NOTICE_GEMMA = """Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms
-These weights are modified: Q4_K_M quantised weights of gemma-3-270m, converted back to float32. The terms lie beside this file.
-"""
+_GEMMA_NOTICE = (
+    "Gemma is provided under and subject to the Gemma Terms of Use found at "
+    "ai.google.dev/gemma/terms\n"
+    "These weights are modified: Q4_K_M quantised weights of gemma-3-270m, converted back to "
+    "float32. The terms lie beside this file.\n")
 
 # %% ../nbs/09_convert.ipynb #743d2de7
 def convert_gemma(
@@ -151,12 +155,12 @@ def convert_gemma(
             target.write(files[name].read_bytes())
     reader = GGUFReader(check_digest(joined, GEMMA_GGUF))
     _save_weights(folder, _gemma_weights(reader), _gemma_config(reader))
-    tokenizer = _gemma_tokenizer(*(_gguf_field(reader, name)
-                                   for name in ("tokens", "scores", "token_type")))
+    fields = ("tokens", "scores", "token_type")
+    tokenizer = _gemma_tokenizer(*(_gguf_field(reader, field) for field in fields))
     tokenizer.model_max_length = _gguf_field(reader, "context_length")
     tokenizer.save_pretrained(folder)
     shutil.copy(files["GEMMA_TERMS.html"], folder)
-    Path(folder, "NOTICE").write_text(_NOTICE_GEMMA, encoding="utf-8")
+    Path(folder, "NOTICE").write_text(_GEMMA_NOTICE, encoding="utf-8")
 
 # %% ../nbs/09_convert.ipynb #1db5626a
 def _deinterleave(weight: np.ndarray, heads: int) -> np.ndarray:
@@ -164,15 +168,14 @@ def _deinterleave(weight: np.ndarray, heads: int) -> np.ndarray:
     paired = weight.reshape(heads, weight.shape[0] // heads // 2, 2, weight.shape[1])
     return paired.swapaxes(1, 2).reshape(weight.shape)
 
-# %% ../nbs/09_convert.ipynb #87301514
 def _llama_weights(reader) -> dict[str, np.ndarray]:
     "A Llama's weights as `LlamaForCausalLM` holds them."
     weights = _gguf_weights(reader, _LAYER_PARTS)
-    heads = {"q_proj.weight": _gguf_field(reader, "attention.head_count"),
-             "k_proj.weight": _gguf_field(reader, "attention.head_count_kv")}
-    ends = {name: name[-len("q_proj.weight"):] for name in weights}
-    return {name: _deinterleave(value, heads[ends[name]]) if ends[name] in heads else value
-            for name, value in weights.items()}
+    for part, key in (("q_proj", "attention.head_count"), ("k_proj", "attention.head_count_kv")):
+        heads = _gguf_field(reader, key)
+        for name in weights:
+            if name.endswith(f"{part}.weight"): weights[name] = _deinterleave(weights[name], heads)
+    return weights
 
 def _llama_config(reader):
     "A Llama's configuration."
@@ -186,11 +189,11 @@ def _smollm_tokenizer(pieces: list[str], merges: list[str], kinds: list[int]):
     "SmolLM2's tokenizer from the token list of its GGUF file."
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
-    vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    backend = Tokenizer(models.BPE(vocab=vocabulary,
-                                   merges=[tuple(merge.split(" ")) for merge in merges]))
-    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
-                                                     pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    pairs = [tuple(merge.split(" ")) for merge in merges]
+    backend = Tokenizer(models.BPE(vocab=_numbered(pieces), merges=pairs))
+    backend.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False)])
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens([AddedToken(piece, normalized=False, special=True)
                                 for piece, kind in zip(pieces, kinds) if kind == 3])
@@ -208,8 +211,8 @@ def convert_smollm(
     from gguf import GGUFReader
     reader = GGUFReader(files["SmolLM2-135M-Instruct.Q4_1.gguf"])
     _save_weights(folder, _llama_weights(reader), _llama_config(reader))
-    tokenizer = _smollm_tokenizer(*(_gguf_field(reader, name)
-                                    for name in ("tokens", "merges", "token_type")))
+    fields = ("tokens", "merges", "token_type")
+    tokenizer = _smollm_tokenizer(*(_gguf_field(reader, field) for field in fields))
     tokenizer.model_max_length = _gguf_field(reader, "context_length")
     tokenizer.chat_template = _gguf_field(reader, "tokenizer.chat_template")
     tokenizer.save_pretrained(folder)
@@ -219,12 +222,12 @@ def convert_smollm(
 _E5_SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
              "vocab_size", "max_position_embeddings", "type_vocab_size")
 
-def _e5_directory(data: bytes) -> tuple[dict, dict]:
-    "Read the header and the directory of an `E5S1` file."
+def _e5_directory(data: bytes) -> tuple[dict[str, float], dict[str, tuple[int, int, int]]]:
+    "The sizes in an `E5S1` file's header, and tensor -> (quantised, count, offset)."
     *sizes, epsilon, _ = struct.unpack_from("<7ifi", data, 8)
     pieces, *_, length = struct.unpack_from("<5iQ", data, 44)
-    place = 72 + 8 * pieces + 4 + length # past the pieces' offsets, scores and bytes
-    place += 8 + struct.unpack_from("<iI", data, place)[1] # past the normalisation table
+    place = 72 + 8 * pieces + 4 + length  # past the pieces' offsets, scores and bytes
+    place += 8 + struct.unpack_from("<iI", data, place)[1]  # past the normalisation table
     count, place, tensors = struct.unpack_from("<i", data, place)[0], place + 4, {}
     for _ in range(count):
         end = place + 2 + struct.unpack_from("<H", data, place)[0]
@@ -235,48 +238,48 @@ def _e5_directory(data: bytes) -> tuple[dict, dict]:
 # %% ../nbs/09_convert.ipynb #c8bde2dd
 def _dequantise_blocks(data: bytes, count: int, offset: int) -> np.ndarray:
     "Dequantise 4-bit blocks."
-    blocks = np.frombuffer(data, np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)]), count // 32,
-                           offset)
-    values = np.concatenate([blocks["nibbles"] & 15, blocks["nibbles"] >> 4],
-                            axis=1).astype(np.float32) - 8
-    return (values * blocks["scale"].astype(np.float32)[:, None]).ravel()
+    layout = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
+    blocks = np.frombuffer(data, layout, count // 32, offset)
+    nibbles = np.concatenate([blocks["nibbles"] & 15, blocks["nibbles"] >> 4], axis=1)
+    scales = blocks["scale"].astype(np.float32)[:, None]
+    return ((nibbles.astype(np.float32) - 8) * scales).ravel()
 
 # %% ../nbs/09_convert.ipynb #fe13bae9
-_E5_PARTS = dict(q="attention.self.query", k="attention.self.key", v="attention.self.value",
-                 ao="attention.output.dense",
-    aln="attention.output.LayerNorm", fi="intermediate.dense", fo="output.dense",
-    oln="output.LayerNorm")
-_E5_EMBEDDINGS = {"emb.word": "word_embeddings.weight", "emb.pos": "position_embeddings.weight",
-                  "emb.type": "token_type_embeddings.weight",
-    "emb.ln.w": "LayerNorm.weight", "emb.ln.b": "LayerNorm.bias"}
+_E5_PARTS = dict(
+    q="attention.self.query", k="attention.self.key", v="attention.self.value",
+    ao="attention.output.dense", aln="attention.output.LayerNorm", fi="intermediate.dense",
+    fo="output.dense", oln="output.LayerNorm", w="weight", b="bias")
+_E5_EMBEDDINGS = {
+    "emb.word": "word_embeddings.weight", "emb.pos": "position_embeddings.weight",
+    "emb.type": "token_type_embeddings.weight", "emb.ln.w": "LayerNorm.weight",
+    "emb.ln.b": "LayerNorm.bias"}
 
 def _e5_parameter(tensor: str) -> str:
     "Name a tensor as `BertModel` names it."
     if tensor in _E5_EMBEDDINGS: return f"embeddings.{_E5_EMBEDDINGS[tensor]}"
     layer, part, kind = tensor.split(".")
-    return f"encoder.layer.{layer[1:]}.{_E5_PARTS[part]}.{dict(w='weight', b='bias')[kind]}"
+    return f"encoder.layer.{layer[1:]}.{_E5_PARTS[part]}.{_E5_PARTS[kind]}"
 
 # %% ../nbs/09_convert.ipynb #b222a3ef
-def _e5_weights(data: bytes) -> tuple[dict, dict]:
-    "Dequantise all tensors of an `E5S1` file."
+def _e5_weights(data: bytes) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    "Sizes and dequantised tensors of an `E5S1` file."
     sizes, tensors = _e5_directory(data)
     width, weights = sizes["hidden_size"], {}
     for tensor, (quantised, count, offset) in tensors.items():
-        value = _dequantise_blocks(data, count, offset) if quantised else np.frombuffer(data, "<f4",
-                count, offset)
+        value = (_dequantise_blocks(data, count, offset) if quantised
+                 else np.frombuffer(data, "<f4", count, offset))
         columns = sizes["intermediate_size"] if tensor.endswith(".fo.w") else width
         matrix = quantised or tensor in ("emb.pos", "emb.type")
         weights[_e5_parameter(tensor)] = value.reshape(-1, columns) if matrix else value
-    pooler = {"pooler.dense.weight": np.zeros((width, width), np.float32),
-              "pooler.dense.bias": np.zeros(width, np.float32)}
-    return sizes, weights | pooler
+    weights["pooler.dense.weight"] = np.zeros((width, width), np.float32)
+    weights["pooler.dense.bias"] = np.zeros(width, np.float32)
+    return sizes, weights
 
-# %% ../nbs/09_convert.ipynb #0a3da9e4
+# %% ../nbs/09_convert.ipynb #de7224d0
 _XLMR_SPECIAL = dict(bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>",
                      pad_token="<pad>", unk_token="<unk>", mask_token="<mask>")
 _XLMR_IDS = dict(bos_token_id=0, pad_token_id=1, eos_token_id=2)
 
-# %% ../nbs/09_convert.ipynb #de7224d0
 def convert_e5(
     files: dict[str, Path],  # the blocks, the tokenizer, the notice
     folder: str | Path,  # where the model goes
@@ -284,67 +287,60 @@ def convert_e5(
     "Dequantise multilingual-E5-small into a `BertModel`; positions begin at 0, as in the C source."
     from transformers import BertConfig, PreTrainedTokenizerFast
     sizes, weights = _e5_weights(files["e5-small-q4.bin"].read_bytes())
-    _save_weights(folder, weights,
-                  BertConfig(**sizes, **_XLMR_IDS, architectures=["BertModel"], dtype="float32"))
+    config = BertConfig(**sizes, **_XLMR_IDS, architectures=["BertModel"], dtype="float32")
+    _save_weights(folder, weights, config)
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(files["tokenizer.json"]),
                                         **_XLMR_SPECIAL, model_max_length=512)
     tokenizer.save_pretrained(folder)
     shutil.copy(files["NOTICE"], folder)
 
 # %% ../nbs/09_convert.ipynb #941bc597
-def _seeded(build, seed: int = 0):
-    """Build a model with random weights that depend on the seed alone, and leave the caller's
-    random state as it was."""
+_TINY_SIZES = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                   num_attention_heads=4, initializer_range=0.1, dtype="float32")
+
+def _save_random(build: type, config, tokenizer, folder: str | Path) -> None:
+    "Write a model of random weights that depend on seed 0 alone, and its tokenizer."
     import torch
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build()
-
-def _tiny_sizes() -> dict:
-    "Hidden size 64, two layers."
-    return dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-                initializer_range=0.1, dtype="float32")
-
-# %% ../nbs/09_convert.ipynb #9b659d63
-def _save_random(model, folder: str | Path) -> None:
-    "Write a freshly built model."
-    model.config.architectures = [type(model).__name__]
+        torch.manual_seed(0)
+        model = build(config)
+    model.config.architectures = [build.__name__]
     _save_weights(folder, {name: value.numpy() for name, value in model.state_dict().items()},
                   model.config)
+    tokenizer.save_pretrained(folder)
 
 # %% ../nbs/09_convert.ipynb #fa650788
 def _byte_characters() -> list[str]:
     "The character that byte-level BPE writes for each byte."
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in shown]
-    codes = {byte: byte for byte in shown} | {byte: 256 + place
-                                              for place, byte in enumerate(hidden)}
+    codes = dict(zip(shown, shown)) | dict(zip(hidden, range(256, 512)))
     return [chr(codes[byte]) for byte in range(256)]
 
-# %% ../nbs/09_convert.ipynb #d1eb0cb1
 def _read_tiktoken(path: str | Path) -> dict[bytes, int]:
-    "Read a tiktoken vocabulary."
-    lines = Path(path).read_bytes().splitlines()
-    return {base64.b64decode(token): int(rank)
-            for token, rank in (line.split() for line in lines if line)}
+    "Read a tiktoken vocabulary: token -> rank."
+    lines = [line.split() for line in Path(path).read_bytes().splitlines() if line]
+    return {base64.b64decode(token): int(rank) for token, rank in lines}
 
 # %% ../nbs/09_convert.ipynb #a583fd0f
 def _last_pair(token: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes]:
-    "Merge the bytes of a token by rank until two parts are left."
-    parts = [bytes([byte]) for byte in token]
-    while len(parts) > 2:
-        best = min(range(len(parts) - 1),
-                   key=lambda place: ranks.get(parts[place] + parts[place + 1], len(ranks)))
-        parts[best:best + 2] = [parts[best] + parts[best + 1]]
-    return tuple(parts)
+    "Merge the bytes of a token by rank until two pieces are left."
+    pieces = [bytes([byte]) for byte in token]
+    while len(pieces) > 2:
+        pairs = [ranks.get(left + right, len(ranks)) for left, right in zip(pieces, pieces[1:])]
+        best = pairs.index(min(pairs))
+        pieces[best:best + 2] = [pieces[best] + pieces[best + 1]]
+    return tuple(pieces)
 
 # %% ../nbs/09_convert.ipynb #8e01d0df
-_QWEN_SPECIAL = ("<|endoftext|> <|im_start|> <|im_end|> <|object_ref_start|> <|object_ref_end|> "
-                 "<|box_start|> <|box_end|> <|quad_start|> "
-    "<|quad_end|> <|vision_start|> <|vision_end|> <|vision_pad|> <|image_pad|> <|video_pad|>").split()
-_QWEN_PLAIN = ("<tool_call> </tool_call> <|fim_prefix|> <|fim_middle|> <|fim_suffix|> <|fim_pad|> "
-               "<|repo_name|> <|file_sep|> <tool_response> </tool_response> <think> </think>".split())
-_QWEN_VOCABULARY = 151_936 # rows of Qwen3's embedding, more than it has tokens
+_QWEN_SPECIAL = (
+    "<|endoftext|> <|im_start|> <|im_end|> <|object_ref_start|> <|object_ref_end|> <|box_start|> "
+    "<|box_end|> <|quad_start|> <|quad_end|> <|vision_start|> <|vision_end|> <|vision_pad|> "
+    "<|image_pad|> <|video_pad|>").split()
+_QWEN_PLAIN = (
+    "<tool_call> </tool_call> <|fim_prefix|> <|fim_middle|> <|fim_suffix|> <|fim_pad|> "
+    "<|repo_name|> <|file_sep|> <tool_response> </tool_response> <think> </think>").split()
+_QWEN_VOCABULARY = 151_936  # rows of Qwen3's embedding, more than it has tokens
 
 # %% ../nbs/09_convert.ipynb #0f21bc23
 def _qwen_tokenizer(ranks: dict[bytes, int]):
@@ -353,27 +349,27 @@ def _qwen_tokenizer(ranks: dict[bytes, int]):
     from transformers import Qwen2Tokenizer
     characters = _byte_characters()
     text = {token: "".join(characters[byte] for byte in token) for token in ranks}
-    merges = [tuple(text[part] for part in _last_pair(token, ranks))
+    merges = [tuple(text[piece] for piece in _last_pair(token, ranks))
               for token in ranks if len(token) > 1]
     special = [AddedToken(token, special=True, normalized=False) for token in _QWEN_SPECIAL]
     plain = [AddedToken(token, special=False, normalized=False) for token in _QWEN_PLAIN]
     tokenizer = Qwen2Tokenizer(vocab={text[token]: rank for token, rank in ranks.items()},
-                               merges=merges, eos_token=special[0],
-                               pad_token=special[0], unk_token=special[0])
+                               merges=merges, eos_token=special[0], pad_token=special[0],
+                               unk_token=special[0])
     tokenizer.add_tokens(special + plain)
     tokenizer.eos_token, tokenizer.model_max_length = "<|im_end|>", 131_072
     return tokenizer
 
 # %% ../nbs/09_convert.ipynb #d16ca6b0
-def _save_tiny_qwen3(tokenizer, vocabulary: int, folder: str | Path) -> None:
+def _save_tiny_qwen3(ranks: dict[bytes, int], vocabulary: int, folder: str | Path) -> None:
     "A Qwen3 of random weights: like Qwen3-8B, with its own output head, only small."
     from transformers import Qwen3Config, Qwen3ForCausalLM
-    config = Qwen3Config(**_tiny_sizes(), vocab_size=vocabulary, num_key_value_heads=2, head_dim=16,
-                         max_position_embeddings=40_960,
-        rope_parameters=dict(rope_type="default", rope_theta=1e6), tie_word_embeddings=False,
-        **{f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("eos", "pad")})
-    _save_random(_seeded(lambda: Qwen3ForCausalLM(config)), folder)
-    tokenizer.save_pretrained(folder)
+    tokenizer = _qwen_tokenizer(ranks)
+    config = Qwen3Config(**_TINY_SIZES, vocab_size=vocabulary, num_key_value_heads=2, head_dim=16,
+                         max_position_embeddings=40_960, tie_word_embeddings=False,
+                         rope_parameters=dict(rope_type="default", rope_theta=1e6),
+                         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    _save_random(Qwen3ForCausalLM, config, tokenizer, folder)
 
 # %% ../nbs/09_convert.ipynb #06a3a181
 def convert_tiny_qwen3(
@@ -381,30 +377,27 @@ def convert_tiny_qwen3(
     folder: str | Path,  # where the model goes
 ) -> None:
     "`tiny-random-qwen3`: random weights behind Qwen's real vocabulary."
-    _save_tiny_qwen3(_qwen_tokenizer(_read_tiktoken(files["qwen.tiktoken"])), _QWEN_VOCABULARY,
-                     folder)
+    _save_tiny_qwen3(_read_tiktoken(files["qwen.tiktoken"]), _QWEN_VOCABULARY, folder)
 
 def make_tiny_qwen3_bytes(
     files: dict[str, Path],  # none
     folder: str | Path,  # where the model goes
 ) -> None:
     "`tiny-random-qwen3-bytes`: the same, with the 256 bytes as vocabulary."
-    _save_tiny_qwen3(_qwen_tokenizer({bytes([byte]): byte for byte in range(256)}), 384, folder)
+    _save_tiny_qwen3({bytes([byte]): byte for byte in range(256)}, 384, folder)
 
 # %% ../nbs/09_convert.ipynb #64b3ee16
 def _bytes_tokenizer():
-    "Every byte is a token; XLM-R's <s> and </s> stand around the text."
+    "Every byte is a token; XLM-R's <s> and </s> enclose the text."
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
     pieces = ["<s>", "<pad>", "</s>", "<unk>", *_byte_characters(), "<mask>"]
-    backend = Tokenizer(models.BPE(vocab={piece: number for number, piece in enumerate(pieces)},
-                                   merges=[], unk_token="<unk>"))
+    backend = Tokenizer(models.BPE(vocab=_numbered(pieces), merges=[], unk_token="<unk>"))
     backend.normalizer = normalizers.NFC()
-    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False,
-            use_regex=False), decoders.ByteLevel()
-    backend.post_processor = processors.TemplateProcessing("<s> $A </s>",
-                                                           "<s> $A </s> </s> $B </s>", [("<s>", 0),
-            ("</s>", 2)])
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.post_processor = processors.TemplateProcessing(
+        "<s> $A </s>", "<s> $A </s> </s> $B </s>", [("<s>", 0), ("</s>", 2)])
     return PreTrainedTokenizerFast(tokenizer_object=backend, **_XLMR_SPECIAL, model_max_length=1024,
                                    clean_up_tokenization_spaces=False)
 
@@ -417,8 +410,7 @@ def make_tiny_xlmr(
     after the padding id, as XLM-R's do."""
     from transformers import XLMRobertaConfig, XLMRobertaModel
     tokenizer = _bytes_tokenizer()
-    config = XLMRobertaConfig(**_tiny_sizes(), **_XLMR_IDS, vocab_size=len(tokenizer),
+    config = XLMRobertaConfig(**_TINY_SIZES, **_XLMR_IDS, vocab_size=len(tokenizer),
                               max_position_embeddings=1024 + 2, type_vocab_size=1,
                               layer_norm_eps=1e-5)
-    _save_random(_seeded(lambda: XLMRobertaModel(config)), folder)
-    tokenizer.save_pretrained(folder)
+    _save_random(XLMRobertaModel, config, tokenizer, folder)
