@@ -25,7 +25,7 @@ from dimabsa_nb.packed import (
 from ..train import Schedule, fingerprint, fit
 from .corpora import EKMAN, LABELS, VAD_AXES, WORD, to_ekman
 from dimabsa_nb.emoloom.contract import (
-    answer_ids, answer_spans, prompt_ids, rationale, target_answer,
+    prompt_ids, rationale, target_answer, target_ids,
 )
 
 # %% ../../nbs/22_emoloom_training.ipynb #822a7776
@@ -335,13 +335,14 @@ def training_data(
 ) -> TrainingData:
     "Prompts, answers and targets of rows."
     answers = [target_answer(row, lexicon, fallback) for row in rows.itertuples()]
-    spans = [answer_spans(tokenizer, answer) for answer in answers]
+    ids, *spans = zip(*[target_ids(tokenizer, answer) for answer in answers])
+    spans = list(zip(*spans))
     vad = torch.tensor(rows[list(VAD_AXES)].to_numpy(dtype=np.float32)).reshape(-1, 3)
     judged = (~vad.isnan().any(1)).tolist()
     labels = torch.tensor([[float(name in given) for name in names]
                            for given in rows["labels"]]).reshape(len(rows), len(names))
     return TrainingData(prompt_ids(tokenizer, rows["text"].tolist(), names, max_length),
-                        [answer_ids(tokenizer, answer) for answer in answers],
+                        list(ids),
                     [np.full(len(numbers), True) if known else ~numbers
                      for (numbers, _), known in zip(spans, judged)],
                      [phrase for _, phrase in spans],
