@@ -20,7 +20,7 @@ from transformers import DynamicCache
 
 from ..core import read_jsonl, write_atomic, write_jsonl
 from ..packed import common_prefix, trailing_states
-from ..train import fingerprint
+from ..train import fingerprint, read_stream, write_stream
 from ..records import hash_of
 from .corpora import (LABELS, VAD_AXES, add_weak_vad,
                                         drop_duplicates_across_splits, load_corpus, read_glasgow,
@@ -236,20 +236,15 @@ def _answer_batch(model, tokenizer, prompts: list, labels: tuple, limit: int) ->
 
 def _stream_answers(path: Path, keys: list, batch_size: int, ask, clock) -> dict[str, dict]:
     "Ask batch by batch, each on disk before the next; complete lines of an earlier run are kept."
-    lines = path.read_text("utf-8").split("\n")[:-1] if path.exists() else []
-    done = {row["key"]: row for row in map(json.loads, lines)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(done[key]) + "\n" for key in keys if key in done)
+    done = {row["key"]: row for row in read_stream(path)}
+    def answers():
         for start in range(0, len(keys), batch_size):
             batch = slice(start, start + batch_size)
             if clock and clock.is_spent(): break
             if all(key in done for key in keys[batch]): continue
-            fresh = {key: {"key": key} | answer for key, answer in zip(keys[batch], ask(batch))}
-            file.writelines(json.dumps(row) + "\n" for row in fresh.values())
-            file.flush()
-            done |= fresh
-    return done
+            yield [{"key": key} | answer for key, answer in zip(keys[batch], ask(batch))]
+    kept = [done[key] for key in keys if key in done]
+    return {row["key"]: row for row in write_stream(path, kept, answers())}
 
 # %% ../../nbs/23_emoloom_decoding.ipynb #2aa1e6d0
 def _answer_rows(model, tokenizer, rows: pd.DataFrame, corpus: str, path: str | Path, run: str,
