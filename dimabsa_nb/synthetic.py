@@ -33,12 +33,14 @@ _ENGLISH = dict(
     restaurant=("soup", "service", "terrace", "menu"),
     device=("strap", "sensor", "dial", "charger"))
 _JAPANESE = dict(
-    opinions=("最悪", "不満", "退屈", "普通", "まずまず", "良好", "素敵", "最高"), degrees=("少し", "", "本当に"),
-    sentence="{aspect}は{degree}{opinion}", whole="全体として{degree}{opinion}", joint="で、", end="です。",
+    opinions=("最悪", "不満", "退屈", "普通", "まずまず", "良好", "素敵", "最高"),
+    degrees=("少し", "", "本当に"), joint="で、", end="です。",
+    sentence="{aspect}は{degree}{opinion}", whole="全体として{degree}{opinion}",
     hotel=("部屋", "朝食", "受付", "温泉"), finance=("売上高", "純利益", "受注", "配当"))
 _CHINESE = dict(
-    opinions=("糟透了", "不好", "無聊", "普通", "還行", "不錯", "很棒", "完美"), degrees=("有點", "", "真的"),
-    sentence="{aspect}{degree}{opinion}", whole="整體{degree}{opinion}", joint="，", end="。",
+    opinions=("糟透了", "不好", "無聊", "普通", "還行", "不錯", "很棒", "完美"),
+    degrees=("有點", "", "真的"), joint="，", end="。",
+    sentence="{aspect}{degree}{opinion}", whole="整體{degree}{opinion}",
     laptop=("鍵盤", "螢幕", "電池", "轉軸"), restaurant=("湯頭", "服務", "座位", "菜單"),
     finance=("營收", "獲利", "訂單", "股利"))
 
