@@ -22,8 +22,8 @@ from .corpus import balanced_subset
 from .metrics import rmse_va
 from .packed import common_prefix, sharing, token_batches, use_packed_attention
 from .train import Schedule, fit
-from .coarse import (add_lora, batch_probabilities, digit_ids, draw_epoch, extract,
-    load_base, sampling_weights, tokenise)
+from .coarse import (add_lora, batch_probabilities, causal_model, digit_ids, draw_epoch,
+    extract, load_base, sampling_weights, tokenise)
 from .encoder import (encoder_backward, encoder_ids, new_encoder,
     pooled_states, predict_values, row_guidance, start_at_probe)
 from .tables import PALETTE
@@ -117,7 +117,7 @@ def _measure_extraction(settings: Settings, inputs: Inputs) -> tuple[list[dict],
 # %% ../nbs/28_bench.ipynb #6f7bb839
 def _packed_limit(model, batches: list, digits: list, peak: float, **training) -> float:
     "How many prompts a second the machine's matrix product would allow."
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal = causal_model(model)
     operations = decoder_operations(causal.base_model, batches, len(digits), **training)
     return sum(map(len, batches)) * peak / operations
 

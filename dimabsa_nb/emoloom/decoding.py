@@ -21,6 +21,7 @@ from transformers import DynamicCache
 from ..core import read_jsonl, write_atomic, write_jsonl
 from ..packed import common_prefix, trailing_states
 from ..train import fingerprint, read_stream, write_stream
+from ..coarse import causal_model
 from ..records import hash_of
 from .corpora import (LABELS, VAD_AXES, add_weak_vad,
                                         drop_duplicates_across_splits, load_corpus, read_glasgow,
@@ -35,14 +36,10 @@ def _is_finished(written: list, tokenizer, limit: int) -> bool:
     if len(written) >= limit or written[-1] == tokenizer.eos_token_id: return True
     return "}" in tokenizer.decode(written[-1:]) and is_complete(tokenizer.decode(written))
 
-def _causal_of(model) -> torch.nn.Module:
-    "The causal language model inside PEFT's wrapper, if there is one."
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
 @contextmanager
 def _attention(model, name: str):
     "Use another attention implementation for a while."
-    causal = _causal_of(model)
+    causal = causal_model(model)
     before = causal.config._attn_implementation
     causal.set_attn_implementation(name)
     try: yield causal
@@ -90,7 +87,7 @@ def _needs_unbatched_decoding(causal, prompts: list[list[int]], limit: int) -> b
 def _decode_with_cache(model, tokenizer, prompts: list, limit: int = 64, begun=None) -> list:
     "Greedy decoding with a key-value cache, going on from begun answers."
     written = [list(ids) for ids in begun or [[]] * len(prompts)]
-    if _needs_unbatched_decoding(_causal_of(model), prompts, limit):
+    if _needs_unbatched_decoding(causal_model(model), prompts, limit):
         return [_decode_with_cache(model, tokenizer, [ids], limit, [done])[0]
                 for ids, done in zip(prompts, written)]
     with torch.inference_mode(), _attention(model, "sdpa") as causal:
@@ -111,7 +108,7 @@ def _decode_with_cache(model, tokenizer, prompts: list, limit: int = 64, begun=N
 # %% ../../nbs/23_emoloom_decoding.ipynb #bab3693d
 def _greedy_tokens(model, sequences: list, counts: list) -> list:
     "First choices at the last positions of each sequence, in one packed pass without a cache."
-    causal = _causal_of(model)
+    causal = causal_model(model)
     with torch.inference_mode():
         head = causal.get_output_embeddings().weight
         states = trailing_states(causal.base_model, sequences, counts)
