@@ -320,11 +320,12 @@ def progress(
     description: str,  # shown before the bar
     initial: int = 0,  # items already done
 ) -> Iterable:  # the same items
-    "A progress bar on a terminal, or where the runner asks for it with DIMABSA_PROGRESS=1."
+    """A progress bar for work of more than two seconds, on a terminal or where the runner asks for
+    it with DIMABSA_PROGRESS=1."""
     from tqdm import tqdm
     watched = sys.stderr.isatty() or os.environ.get("DIMABSA_PROGRESS") == "1"
     return tqdm(items, desc=description, initial=initial, total=initial + len(items),
-                disable=not watched, mininterval=1, dynamic_ncols=True)
+                disable=not watched, delay=2, mininterval=1, dynamic_ncols=True)
 
 # %% ../nbs/11_train.ipynb #bc6b55b9
 def fit(
