@@ -20,7 +20,7 @@ import pandas as pd
 from .core import UserError, jsonable, read_jsonl, write_atomic, write_json, write_jsonl
 from .corpus import SPLITS, pair_order
 from .prompts import DIGITS, expected_score
-from .profiles import find_root, read_profile
+from .profiles import check_run_name, find_root, read_profile
 from .records import read_metrics
 from .report import join_separate
 
@@ -30,7 +30,6 @@ def _stage_rows(run, stage: str, name: str = "predictions") -> pd.DataFrame:
     path = Path(run)/stage/f"{name}.jsonl"
     return read_jsonl(path) if path.is_file() else pd.DataFrame({"row": []})
 
-# %% ../nbs/19_explorer.ipynb #4fd2dd75
 def _coarse_predictions(distributions: dict[str, pd.DataFrame]) -> pd.DataFrame:
     "Predict the expected scores of both LLMs (section 3.1): row, valence, arousal."
     scores = {}
@@ -64,14 +63,16 @@ def _align_rows(frame: pd.DataFrame, rows: pd.Series, column: str) -> list:
     return [None if pd.isna(score) else round(score, 4) for score in values]
 
 # %% ../nbs/19_explorer.ipynb #d35bcddc
-def _row_columns(rows: pd.DataFrame, pairs: list[str], splits: list[str]) -> tuple[dict, list[str]]:
-    "Lay out the rows of the page as columns, and each text once."
+def _row_columns(rows: pd.DataFrame) -> dict[str, object]:
+    "Lay out the page's rows: pairs, splits, rows (column -> values), texts (each once)."
+    pairs = sorted(rows["pair"].unique(), key=pair_order)
+    splits = [split for split in SPLITS if split in set(rows["split"])]
     places, texts = pd.factorize(rows["text"])
     names = "row", "id", "aspect", "valence", "arousal", "role_coarse", "role_encoder"
-    return {**{name: rows[name].tolist() for name in names},
-            "pair": rows["pair"].map(pairs.index).tolist(),
-            "split": rows["split"].map(splits.index).tolist(),
-            "text": places.tolist()}, texts.tolist()
+    columns = {**{name: rows[name].tolist() for name in names},
+               "pair": rows["pair"].map(pairs.index).tolist(),
+               "split": rows["split"].map(splits.index).tolist(), "text": places.tolist()}
+    return {"pairs": pairs, "splits": splits, "rows": columns, "texts": texts.tolist()}
 
 # %% ../nbs/19_explorer.ipynb #7434263c
 _NOTICE = {"synthetic": "Every text and every gold value here is invented: a synthetic corpus. "
@@ -95,15 +96,11 @@ def _page_data(run: str | Path, caption: str = "") -> dict[str, object]:
         raise UserError(f"{run}: nothing was prepared or predicted there; run the profile first: "
                         f"dimabsa run {Path(run).name}")
     rows = rows[rows["row"].isin(pd.concat([frame["row"] for frame in predictions.values()]))]
-    pairs = sorted(rows["pair"].unique(), key=pair_order)
-    splits = [split for split in SPLITS if split in set(rows["split"])]
-    columns, texts = _row_columns(rows, pairs, splits)
     align = lambda frame: {name: _align_rows(frame, rows["row"], name) for name in DIGITS}
     about = read_metrics(Path(run)/"30_prepare_rows")
     return {"about": f"{about['corpus_words']}; {about['test_words']}. {caption}".strip(),
-            "notice": _NOTICE[about["corpus"]], "languages": LANGUAGE_TAGS, "pairs": pairs,
-            "splits": splits, "variants": [[name, _SYSTEMS[name]] for name in predictions],
-            "digits": DIGITS, "rows": columns, "texts": texts,
+            "notice": _NOTICE[about["corpus"]], "languages": LANGUAGE_TAGS, "digits": DIGITS,
+            **_row_columns(rows), "variants": [[name, _SYSTEMS[name]] for name in predictions],
             "predictions": {name: align(frame) for name, frame in predictions.items()},
             "distributions": {name: _align_rows(frame, rows["row"], "probabilities")
                               for name, frame in distributions.items() if len(frame)}}
@@ -114,7 +111,6 @@ def _script_json(value) -> str:
     text = json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return re.sub("[<>&\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
-# %% ../nbs/19_explorer.ipynb #95e2a2bb
 def _content_security_policy(scripts: list[str]) -> str:
     "Allow these scripts and refuse everything that is fetched."
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()) for script in scripts)
@@ -154,35 +150,21 @@ def page_html(
 # %% ../nbs/19_explorer.ipynb #8ee8c58c
 def write_report(
     profile: str,  # the profile's name
-    path: str | Path | None = None,  # where to write the page; None: `runs/PROFILE/explorer.html`
+    path: str | Path | None = None,  # where to write the page; None: `runs/RUN/explorer.html`
     root: str | Path | None = None,  # the repository; None looks for it
+    name: str | None = None,  # the run's name; None: the profile's
 ) -> Path:  # the page
-    "Write the explorer page of a run. Raises UserError if the profile has not been run."
+    "Write the explorer page of a run. Raises UserError if it is not there."
     root = Path(root or find_root())
-    caption, run = read_profile(root, profile)["profile"].get("caption", ""), root/"runs"/profile
+    caption = read_profile(root, profile)["profile"].get("caption", "")
+    run = root/"runs"/check_run_name(root, profile, name)
     if not (run/"30_prepare_rows").is_dir():
-        raise UserError(f"profile {profile} has not been run here; run it first: dimabsa run "
-                        f"{profile}")
-    page = page_html(f"Explorer: profile {profile}", _page_data(run, caption), root)
+        option = f" --name {name}" if name else ""
+        raise UserError(f"{run.name} has not been run here; run it first: dimabsa run "
+                        f"{profile}{option}")
+    title = f"Explorer: profile {profile}" + (f", run {name}" if name else "")
+    page = page_html(title, _page_data(run, caption), root)
     return write_atomic(path or run/"explorer.html", page)
-
-# %% ../nbs/19_explorer.ipynb #3cb3d89d
-def _keep_example(run: str | Path, folder: str | Path, caption: str) -> Path:
-    "Keep what the page needs of a run on invented texts: its test rows."
-    run, folder = Path(run), Path(folder)
-    metrics = json.loads((run/"30_prepare_rows/metrics.json").read_text("utf-8"))
-    if metrics["corpus"] != "synthetic":
-        raise UserError(f"{run}: holds {metrics['corpus_words']}, which may not be passed on; keep "
-                        "an example of a run with corpus=synthetic")
-    rows = _stage_rows(run, "30_prepare_rows", "rows")
-    rows = rows.loc[rows["split"] == "test", "row"]
-    for stage in ("30_prepare_rows", "32_extract_guidance", "33_train_encoder@*"):
-        for path in run.glob(f"{stage}/*.jsonl"):
-            frame = read_jsonl(path)
-            write_jsonl(folder/path.relative_to(run), frame[frame["row"].isin(rows)])
-    write_json(folder/"30_prepare_rows/metrics.json", metrics)
-    write_json(folder/"about.json", {"caption": caption})
-    return folder
 
 # %% ../nbs/19_explorer.ipynb #9c0513b6
 def write_example(

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['CORPUS_WORDS', 'MIN_BIN_ROWS', 'corpus_kind', 'subset_words', 'role_counts', 'check_roles', 'with_predictions',
            'join_separate', 'read_systems', 'score_table', 'add_intervals', 'comparison', 'row_label', 'dataset_table',
-           'defect_table', 'table2_frame', 'printed_note', 'write_table2', 'summary_text', 'coarse_frame',
-           'calibration_error', 'coarse_quality', 'pairs_figure', 'arousal_figure', 'confusion_figure',
-           'calibration_figure', 'write_captions']
+           'table2_frame', 'printed_note', 'write_table2', 'summary_text', 'coarse_frame', 'calibration_error',
+           'coarse_quality', 'pairs_figure', 'arousal_figure', 'confusion_figure', 'calibration_figure',
+           'write_captions']
 
 # %% ../nbs/18_report.ipynb #cd4eb161
 from pathlib import Path
@@ -17,16 +17,13 @@ import pandas as pd
 
 from .core import UserError, read_jsonl, write_json
 from .corpus import LANGUAGES
-from dimabsa_nb.metrics import (
-    MEASURES, averaged, from_moments, paired_bootstrap, pcc, percentile_interval,
-    resample, score,
-)
-from .prompts import DIGITS, expected_score, nearest_digit
+from .metrics import (MEASURES, averaged, from_moments, paired_bootstrap, pcc,
+                                percentile_interval, resample, score)
 from .guidance import check_distributions
-from dimabsa_nb.tables import (
-    NAMES, PALETTE, count_wins, figure_style, latex_table, markdown_table, paper_source,
-    paper_table, table_cells, write_forms,
-)
+from .prompts import DIGITS, expected_score, nearest_digit
+from .tables import (NAMES, PALETTE, count_wins, figure_style, latex_table,
+                               markdown_table, paper_source, paper_table, table_cells,
+                               write_forms)
 
 # %% ../nbs/18_report.ipynb #ad267436
 CORPUS_WORDS = {"official": "official DimABSA corpora",
@@ -43,7 +40,6 @@ def corpus_kind(
     if corpus == "official" and counts.total.to_dict() == totals: return "official"
     return "synthetic" if corpus == "synthetic" else "other"
 
-# %% ../nbs/18_report.ipynb #5d7f0509
 def subset_words(
     split: str,  # such as "test"
     chosen: int,  # rows used
@@ -189,78 +185,51 @@ def dataset_table(
     table["equal"] = np.where((table.total == table.paper).fillna(False), "yes", "no")
     return table.rename(index=row_label).rename_axis("pair").reset_index()
 
-# %% ../nbs/18_report.ipynb #286238cc
-def defect_table(
-    defects: pd.DataFrame,  # file, line, kind, detail
-    fatal: tuple[str, ...],  # the kinds that stop a run
-) -> pd.DataFrame:  # kind, entries, files (how many), effect
-    "Count the defects of a corpus by kind."
-    effects = {**dict.fromkeys(fatal, "stops the run"), "label_out_of_range": "counted, not used",
-               "missing_label": "counted, not used", "blank_line": "skipped"}
-    groups = defects.groupby("kind")
-    table = pd.DataFrame({"entries": groups.size(), "files": groups.file.nunique()}).reset_index()
-    return table.assign(effect=table.kind.map(effects).fillna("kept as it is"))
-
 # %% ../nbs/18_report.ipynb #e3c5c43c
 def table2_frame(
     tables: dict[str, pd.DataFrame],  # joint, separate, constant, maybe released: `score_table`
 ) -> pd.DataFrame:  # pair, n, then <system>_<measure> for every system, NaN where missing
     "Compose Table 2 in full; the paper's averages stand only beside all of its pairs."
     ours = [table.drop(columns="n").add_prefix(f"{name}_") for name, table in tables.items()]
-    paper = paper_table("table2").set_index("pair")
-    own = paper.columns.str.startswith(("joint_", "separate_"))
-    paper.columns = np.where(own, "paper_" + paper.columns, paper.columns)
+    paper = paper_table("table2").set_index("pair").rename(
+        columns=lambda name: f"paper_{name}" if name.startswith(("joint", "separate")) else name)
     index = tables["joint"].index
     if not set(paper.index) <= set(index): paper = paper.drop("macro")
     frame = pd.concat([tables["joint"][["n"]], paper.reindex(index), *ours], axis=1)
     return frame.rename_axis("pair").reset_index()
 
-# %% ../nbs/18_report.ipynb #b4707684
-def _bold_better(frame: pd.DataFrame, first: str, second: str, sign: int) -> pd.DataFrame:
-    "Mark the better of two columns in each row; sign -1 where less is better."
-    marks = pd.DataFrame(False, frame.index, frame.columns)
-    if {first, second} <= set(frame):
-        gap = sign*(frame[first] - frame[second])
-        marks[first], marks[second] = gap > 0, gap < 0
-    return marks
-
+# %% ../nbs/18_report.ipynb #7e3bb535
 def _has_numbers(full: pd.DataFrame, column: str) -> bool:
     "Tell whether a column has a number for any pair."
     return column in full and bool(full.loc[full.pair != "micro", column].notna().any())
 
-# %% ../nbs/18_report.ipynb #7e3bb535
 def _table_panel(full: pd.DataFrame, measure: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     "Choose a panel's columns, with intervals beside our own numbers, and its bold cells."
     shown = pd.DataFrame({"pair": full.pair.map(row_label), "n": full.n})
     for column, name in ((f"{system}_{measure}", name) for system, name in NAMES.items()):
-        if not _has_numbers(full, column): continue
-        shown[name] = full[column]
-        if f"{column}_low" in full:
-            ends = full[[f"{column}_low", f"{column}_high"]].to_numpy(float)
+        if _has_numbers(full, column): shown[name] = full[column]
+        if name in shown and f"{column}_low" in full:
+            ends = zip(full[f"{column}_low"], full[f"{column}_high"])
             shown[f"{name} 95 %"] = [None if np.isnan(low) else f"[{low:.2f}, {high:.2f}]"
                                      for low, high in ends]
-    sign = -1 if measure == "rmse_va" else 1
-    paper, ours = (_bold_better(shown, NAMES[f"{of}joint"], NAMES[f"{of}separate"], sign)
-                   for of in ("paper_", ""))
-    return shown, paper | ours
+    marks = pd.DataFrame(False, shown.index, shown.columns)
+    for joint, separate in ((NAMES[f"{of}joint"], NAMES[f"{of}separate"]) for of in ("paper_", "")):
+        if not {joint, separate} <= set(shown): continue
+        gap = (shown[joint] - shown[separate]) * (-1 if measure == "rmse_va" else 1)
+        marks[joint], marks[separate] = gap > 0, gap < 0
+    return shown, marks
 
 # %% ../nbs/18_report.ipynb #dce8a525
 def printed_note(
     full: pd.DataFrame,  # see `table2_frame`
 ) -> str:  # one sentence; "" where no printed number is shown
     "Say what the columns of printed numbers are on."
-    systems = "paper_joint", "paper_separate", "kimi_k2", "qwen3_14b"
-    shown = [NAMES[system] for system in systems if _has_numbers(full, f"{system}_rmse_va")]
+    shown = [NAMES[system] for system in ("paper_joint", "paper_separate", "kimi_k2", "qwen3_14b")
+             if _has_numbers(full, f"{system}_rmse_va")]
     return (f"Columns of printed numbers ({', '.join(shown)}) are on all test rows of the official "
             f"corpora; {paper_source('table2')}." if shown else "")
 
 # %% ../nbs/18_report.ipynb #84590024
-def _full_width(latex: str) -> str:
-    "Spread LaTeX tables over the page."
-    fitted = "\\resizebox{\\textwidth}{!}{%\n\\begin{tabular}"
-    latex = latex.replace("{table}", "{table*}").replace("\\begin{tabular}", fitted)
-    return latex.replace("\\end{tabular}", "\\end{tabular}}")
-
 def write_table2(
     full: pd.DataFrame,  # see `table2_frame`
     stem: str | Path,  # path without an ending, such as `results/table2`
@@ -274,10 +243,13 @@ def write_table2(
     labels = [Path(stem).name + ending for ending in ("", "-pcc-v", "-pcc-a")]
     latex = "\n".join(latex_table(*panel, words, label)
                       for panel, words, label in zip(panels, captions, labels))
+    for old, new in (("{table}", "{table*}"), ("\\end{tabular}", "\\end{tabular}}"),
+                     ("\\begin{tabular}", "\\resizebox{\\textwidth}{!}{%\n\\begin{tabular}")):
+        latex = latex.replace(old, new)
     text = "\n".join(texts) + "".join(f"\n- {note}" for note in notes) + "\n"
-    return write_forms(full, stem, text, _full_width(latex))
+    return write_forms(full, stem, text, latex)
 
-# %% ../nbs/18_report.ipynb #fa24851b
+# %% ../nbs/18_report.ipynb #77647ae3
 def _gap_words(comparisons: pd.DataFrame, second: str) -> str:
     "Spell the difference between the joint system and another one."
     gap = comparisons.set_index("comparison").loc[f"joint - {second}"]
@@ -285,6 +257,7 @@ def _gap_words(comparisons: pd.DataFrame, second: str) -> str:
     return (f"{gap['second RMSE_VA']:.3f}; joint is {abs(gap.difference):.3f} {word} "
             f"(95 % interval of the difference [{gap.low:.3f}, {gap.high:.3f}])")
 
+# %% ../nbs/18_report.ipynb #a04ad964
 def summary_text(
     tables: dict[str, pd.DataFrame],  # joint, separate -> see `score_table`
     comparisons: pd.DataFrame,  # see `comparison`: joint - constant, joint - separate
@@ -326,16 +299,15 @@ def _binned(at: pd.Series, value: pd.Series, edges: np.ndarray) -> pd.DataFrame:
     deviation = groups["value"].std(ddof=0)
     return groups.mean().assign(deviation=deviation, n=groups.size()).reset_index(drop=True)
 
-def _reliability(frame: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
-    "Bin the top-1 probability and the share of right digits."
-    return _binned(frame.top1, frame.digit == frame.predicted_digit, np.linspace(0, 1, bins + 1))
+def _reliability(frame: pd.DataFrame) -> pd.DataFrame:
+    "Bin the top-1 probability, by tenths, and the share of right digits."
+    return _binned(frame.top1, frame.digit == frame.predicted_digit, np.linspace(0, 1, 11))
 
 def calibration_error(
     frame: pd.DataFrame,  # see `coarse_frame`
-    bins: int = 10,  # of equal width, between 0 and 1
 ) -> float:  # 0 (calibrated) to 1
     "The expected calibration error: the mean gap of probability and right digits, by rows."
-    table = _reliability(frame, bins)
+    table = _reliability(frame)
     return float(np.average((table["value"] - table["at"]).abs(), weights=table.n))
 
 # %% ../nbs/18_report.ipynb #80f0c2c7
@@ -352,24 +324,29 @@ def coarse_quality(
             "constant_rmse": error(constant), "pcc": float(pcc(frame.gold, frame.expected)),
             "calibration_error": calibration_error(frame)}
 
-# %% ../nbs/18_report.ipynb #55b30801
+# %% ../nbs/18_report.ipynb #9ed1aee0
 _SYSTEM_STYLES = {"joint": dict(color=PALETTE[1], marker="o"),
                   "separate": dict(color=PALETTE[2], marker="s", markerfacecolor="white"),
                   "constant": dict(color=PALETTE[0], marker="x")}
 
+def _panels(rows: int, columns: int, width: float, height: float, **settings) -> tuple:
+    "Begin a figure in the project's theme: (figure, grid of axes); sizes in inches."
+    import matplotlib.pyplot as plt
+    figure_style()
+    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained",
+                        squeeze=False, **settings)
+
+# %% ../nbs/18_report.ipynb #55b30801
 def _draw_pairs(axes, tables: dict[str, pd.DataFrame], column: str, label: str) -> None:
     "Draw one measure of some systems, pair by pair."
     for place, (system, table) in enumerate(tables.items()):
         height = np.arange(len(table)) + 0.22*(place - (len(tables) - 1)/2)
-        span = None
-        if f"{column}_low" in table:
-            span = [table[column] - table[f"{column}_low"], table[f"{column}_high"] - table[column]]
-        axes.errorbar(table[column], height, xerr=span and np.clip(span, 0, None), label=system,
+        span = [table[column] - table[f"{column}_low"], table[f"{column}_high"] - table[column]]
+        axes.errorbar(table[column], height, xerr=np.clip(span, 0, None), label=system,
                       linestyle="none", elinewidth=1.2, markersize=5, **_SYSTEM_STYLES[system])
-    names = [row_label(name) for name in table.index]
-    axes.set(xlabel=label, yticks=range(len(names)), yticklabels=names,
-             ylim=(len(names) - 0.4, -0.6))
-    axes.axhline(len(names) - 1.5, linewidth=0.6, color="0.6")
+    axes.set(xlabel=label, ylim=(len(table) - 0.4, -0.6))
+    axes.set_yticks(range(len(table)), [row_label(name) for name in table.index])
+    axes.axhline(len(table) - 1.5, linewidth=0.6, color="0.6")
     axes.grid(axis="y", visible=False)
 
 # %% ../nbs/18_report.ipynb #cc84efc1
@@ -377,10 +354,7 @@ def pairs_figure(
     tables: dict[str, pd.DataFrame],  # system -> see `add_intervals`, without "micro"
 ) -> "Figure":  # RMSE_VA at the left; PCC of arousal, without the constant, at the right
     "Draw the ablation of Table 2: joint against separate, pair by pair."
-    import matplotlib.pyplot as plt
-    figure_style()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 4.6), sharey=True,
-                                         layout="constrained")
+    figure, [(left, right)] = _panels(1, 2, 7.2, 4.6, sharey=True)
     _draw_pairs(left, tables, "rmse_va", "RMSE$_{VA}$ (scale points, 1–9; less is better)")
     _draw_pairs(right, {name: table for name, table in tables.items() if name != "constant"},
                 "pcc_a", "PCC of arousal (more is better)")
@@ -388,38 +362,31 @@ def pairs_figure(
     return figure
 
 # %% ../nbs/18_report.ipynb #76f23c0c
-def _draw_diagonal(axes, low: float, high: float, text: str = "") -> None:
-    "Draw and label the line on which both axes are equal."
-    axes.plot([low, high], [low, high], linewidth=2.4, color="white", alpha=0.7)
-    axes.plot([low, high], [low, high], linewidth=0.9, color=PALETTE[0], linestyle="--")
-    axes.annotate(text, (low, low), xytext=(10, 14), textcoords="offset points", rotation=45,
-                  rotation_mode="anchor", transform_rotates_text=True, fontsize=8)
+def _draw_diagonal(axes, low: float, high: float, text: str) -> None:
+    "Draw the line on which both axes are equal, and name it in the corner below."
+    axes.plot([low, high], [low, high], linewidth=2.4, color="white", alpha=0.7, marker="")
+    axes.plot([low, high], [low, high], linewidth=0.9, color=PALETTE[0], linestyle="--", marker="")
+    axes.text(0.97, 0.04, f"dashed: {text}", transform=axes.transAxes, ha="right", fontsize=8)
     axes.set(xlim=(low, high), ylim=(low, high))
-
-def _arousal_panel(axes, frame: pd.DataFrame, language: str) -> None:
-    "Shade how many rows lie where."
-    axes.hexbin(frame.arousal, frame.predicted_arousal, gridsize=(24, 14), extent=(1, 9, 1, 9),
-                bins="log", mincnt=1, vmin=0.3, linewidths=0.2)
-    _draw_diagonal(axes, 1, 9, "predicted = gold")
-    axes.set(xticks=range(1, 10, 2), yticks=range(1, 10, 2), aspect="equal",
-             title=LANGUAGES.get(language, language))
-    axes.text(0.04, 0.96, f"n = {len(frame):,}\nPCC {pcc(frame.arousal, frame.predicted_arousal):.2f}",
-              transform=axes.transAxes, va="top", fontsize=8)
 
 # %% ../nbs/18_report.ipynb #763d720d
 def arousal_figure(
     frame: pd.DataFrame,  # every language's rows, see `with_predictions`
 ) -> "Figure":  # three panels a row
-    "Draw predicted against gold arousal by language."
-    import matplotlib.pyplot as plt
-    figure_style()
+    "Draw predicted against gold arousal by language; shades count rows."
     groups = dict(list(frame.groupby("language")))
     columns, lines = min(3, len(groups)), -(-len(groups)//3)
-    figure, grid = plt.subplots(lines, columns, figsize=(2.3*columns + 0.4, 2.4*lines + 0.3),
-                                sharex=True, sharey=True, squeeze=False, layout="constrained")
+    figure, grid = _panels(lines, columns, 2.3*columns + 0.4, 2.4*lines + 0.3,
+                           sharex=True, sharey=True)
     for axes in grid.flat[len(groups):]: axes.set_axis_off()
     for axes, (language, rows) in zip(grid.flat, groups.items()):
-        _arousal_panel(axes, rows, language)
+        axes.hexbin(rows.arousal, rows.predicted_arousal, gridsize=(24, 14), extent=(1, 9, 1, 9),
+                    bins="log", mincnt=1, vmin=0.3, linewidths=0.2)
+        _draw_diagonal(axes, 1, 9, "predicted = gold")
+        axes.set(xticks=range(1, 10, 2), yticks=range(1, 10, 2), aspect="equal",
+                 title=LANGUAGES.get(language, language))
+        text = f"n = {len(rows):,}\nPCC {pcc(rows.arousal, rows.predicted_arousal):.2f}"
+        axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top", fontsize=8)
     figure.supxlabel("gold arousal (scale 1–9)", fontsize="medium")
     figure.supylabel("predicted arousal (scale 1–9)", fontsize="medium")
     return figure
@@ -429,21 +396,20 @@ def confusion_figure(
     frames: dict[str, pd.DataFrame],  # "valence" and "arousal" -> see `coarse_frame`
 ) -> "Figure":  # a panel per dimension
     "Draw the confusion of the coarse models, in per cent of each gold digit."
-    import matplotlib.pyplot as plt
     import seaborn
-    figure_style()
-    figure, grid = plt.subplots(1, len(frames), figsize=(8.2, 3.7), layout="constrained",
-                                squeeze=False, width_ratios=[len(DIGITS[name]) for name in frames])
+    widths = [len(DIGITS[dimension]) for dimension in frames]
+    figure, grid = _panels(1, len(frames), 8.2, 3.7, width_ratios=widths)
     for axes, (dimension, frame) in zip(grid.flat, frames.items()):
         digits = list(DIGITS[dimension])
         counts = pd.crosstab(frame.digit, frame.predicted_digit)
         counts = counts.reindex(index=digits, columns=digits, fill_value=0)
         share = 100*counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0)
-        seaborn.heatmap(share, mask=~(share >= 0.5), annot=True, fmt=".0f", vmin=0, vmax=100,
-                        cmap=plt.rcParams["image.cmap"], cbar=False, square=True, ax=axes)
+        seaborn.heatmap(share, mask=~(share >= 0.5), vmin=0, vmax=140, cmap="Blues", cbar=False,
+                        annot=True, annot_kws={"color": "black"}, fmt=".0f", square=True, ax=axes)
         names = [f"{digit}  (n = {total:,})" for digit, total in counts.sum(axis=1).items()]
         axes.set_yticklabels(names, rotation=0)
         axes.set(xlabel=f"predicted {dimension} digit", ylabel=f"gold {dimension}, rounded (1–9)")
+        axes.grid(False)
         axes.set_anchor("S")
     return figure
 
@@ -470,20 +436,19 @@ def _calibration_panels(left, right, frame: pd.DataFrame, dimension: str) -> Non
                                  (right, scores, scores.deviation)):
         axes.errorbar(table["at"], table["value"], yerr=margins, color=PALETTE[1], marker="o",
                       capsize=2)
-    _draw_diagonal(left, 0, 1, "calibrated"), _draw_diagonal(right, 1, 9, "calibrated")
+    _draw_diagonal(left, 0, 1, "calibrated")
+    _draw_diagonal(right, 1, 9, "calibrated")
     left.set(xlabel=f"top-1 probability of the {dimension} digit",
              ylabel="right digits (line), rows (bars)")
     right.set(xticks=range(1, 10, 2), yticks=range(1, 10, 2), ylabel=f"gold {dimension} (1–9)",
               xlabel=f"expected {dimension} score E[d] (1–9)")
 
+# %% ../nbs/18_report.ipynb #105c08f0
 def calibration_figure(
     frames: dict[str, pd.DataFrame],  # "valence" and "arousal" -> see `coarse_frame`
 ) -> "Figure":  # a row per dimension: probability of the top digit, expected score
     "Draw the calibration of the coarse models."
-    import matplotlib.pyplot as plt
-    figure_style()
-    figure, grid = plt.subplots(len(frames), 2, figsize=(7.2, 3.1*len(frames) + 0.3),
-                                layout="constrained", squeeze=False)
+    figure, grid = _panels(len(frames), 2, 7.2, 3.1*len(frames) + 0.3)
     for (left, right), (dimension, frame) in zip(grid, frames.items()):
         _calibration_panels(left, right, frame, dimension)
     return figure

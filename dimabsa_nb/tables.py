@@ -154,8 +154,9 @@ def _cell_gap(fresh: str, committed: str) -> float:
     pairs = zip(number.findall(fresh), number.findall(committed))
     return max(abs(float(ours) - float(theirs)) for ours, theirs in pairs)
 
-def _table_gap(fresh: str, committed: str) -> tuple[float, str]:
+def _table_gap(fresh: str | None, committed: str) -> tuple[float, str]:
     "Compare two CSV tables cell by cell: the largest gap, and where it is."
+    if fresh is None: return float("inf"), "no finished stage holds it"
     ours, theirs = list(csv.reader(fresh.splitlines())), list(csv.reader(committed.splitlines()))
     if [len(row) for row in ours] != [len(row) for row in theirs]:
         return float("inf"), "another number of rows or columns"
@@ -184,18 +185,18 @@ def verify_tables(
     root: str | Path,  # the repository
     profile: str,  # the profile's name
     tolerance: float,  # allowed difference of decimal numbers
+    run: str | None = None,  # the run's name; None: the profile's
 ) -> list[dict[str, object]]:  # per committed table: table, verdict, difference, where
     """Judge fresh tables: same, within, differs, missing or not run. Raises UserError if there
     are no committed tables."""
-    verdicts, runs = [], Path(root)/"runs"/profile
-    fresh = {path.relative_to(record.parent/"results").as_posix(): path
+    verdicts, runs = [], Path(root)/"runs"/(run or profile)
+    fresh = {path.relative_to(record.parent/"results").as_posix(): path.read_text("utf-8")
              for record in sorted(runs.glob("*/record.json"))
              for path in (record.parent/"results").rglob("*.csv")
              if not record.parent.name.endswith(".partial")}
     folders = {name.split("/")[0] for name in fresh if "/" in name}
     for name, committed in _committed_tables(root, profile).items():
-        gap, where = (_table_gap(fresh[name].read_text("utf-8"), committed) if name in fresh
-                      else (float("inf"), "no finished stage holds it"))
+        gap, where = _table_gap(fresh.get(name), committed)
         if "/" in name and name.split("/")[0] not in folders: verdict = "not run"
         elif name not in fresh: verdict = "missing"
         else: verdict = "same" if gap == 0 else "within" if gap <= tolerance else "differs"
