@@ -118,11 +118,8 @@ class Schedule:
     @property
     def steps(self) -> int: return self.epochs * self.batches
 
-    def rate(
-        self,
-        step: int,  # from 0
-    ) -> float:  # the step's learning rate
-        "Linear warmup, then constant or linear decay."
+    def rate(self, step: int) -> float:
+        "The learning rate of a step, from 0: linear warmup, then constant or linear decay."
         climbing = round(self.warmup * self.steps)
         if step < climbing: return self.learning_rate * (step + 1) / (climbing + 1)
         if not self.decay: return self.learning_rate
@@ -310,10 +307,6 @@ def _resume(run: _Run) -> _Run:
     if least == most >= 0: _load_checkpoint(run)
     return run
 
-def _save_when_due(run: _Run, every: float) -> None:
-    "Write a checkpoint if the last one is older than so many seconds in every process."
-    if _extremes(time.monotonic() - run.saved, run.device)[0] > every: _save_checkpoint(run)
-
 # %% ../nbs/11_train.ipynb #7d50cc4a
 def progress(
     items: Iterable,  # anything with a length
@@ -332,21 +325,21 @@ def fit(
     model: torch.nn.Module,  # its trainable parameters change
     backward: Callable[[int, int], float],  # (epoch, batch) -> mean loss, its gradient left behind
     schedule: Schedule,  # epochs, batches and learning rates
-    folder: Path | str,  # for checkpoints; a run found there goes on
+    folder: Path | str,  # for checkpoints; a run there resumes
     evaluate: Callable[[], float] | None = None,  # the model's score, lower is better
     seed: int = 0,  # of dropout
     every: float = 60.0,  # seconds between checkpoints
     description: str = "training",  # shown before the bar
     data: str = "",  # a digest of what `backward` and `evaluate` read
 ) -> dict[str, list[float] | int]:  # "losses" of every step, "scores" of every epoch, "steps"
-    """Train with AdamW; resume where a killed run stopped, and end in the same bytes.
-    `evaluate` keeps the best epoch, not the last. Raises UserError if a loss is not finite."""
+    """Train with AdamW; resume a killed run, and end in the same bytes. With `evaluate`, keep the
+    best epoch. Raises UserError if a loss is not finite."""
     run = _resume(_Run(model, schedule, Path(folder), seed, data))
     first = run.state["step"]
     for step in progress(range(first, schedule.steps), description, first):
         _optimizer_step(run, backward)
         if evaluate and (step + 1) % schedule.batches == 0: _keep_best(run, evaluate())
-        _save_when_due(run, every)
+        if _extremes(time.monotonic() - run.saved, run.device)[0] > every: _save_checkpoint(run)
     if evaluate: _restore_best(run)
     return {"losses": run.state["losses"], "scores": run.state["scores"], "steps": schedule.steps}
 
@@ -374,9 +367,9 @@ def read_settings(
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); train again, or copy the folder "
                         "again") from None
-    missing = [key for key in (*needed, "prompt_version") if key not in settings]
-    if missing:
-        raise UserError(f"{path}: lacks {missing[0]!r}; train again, or copy the folder again")
+    for key in (*needed, "prompt_version"):
+        if key in settings: continue
+        raise UserError(f"{path}: lacks {key!r}; train again, or copy the folder again")
     if settings["prompt_version"] != PROMPT_VERSION:
         raise UserError(f"{path}: trained with prompts {settings['prompt_version']}, this code has "
                         f"{PROMPT_VERSION}; train again")
