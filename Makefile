@@ -20,7 +20,7 @@ READY := .venv/ready-$(notdir $(LOCK))
 .PHONY: reproduce test test-fast style browser notebooks lab bench docs check readme cards pages clean
 
 reproduce: $(READY)
-	$(BIN)/dimabsa run $(PROFILE)
+	$(BIN)/dimabsa run $(PROFILE) --publish
 	@$(MAKE) --no-print-directory pages
 
 # float32, where answers are the same on every machine; `DIMABSA_DTYPE=bfloat16 make test` must hold, too
@@ -68,7 +68,7 @@ docs: $(READY)
 	@$(BIN)/python docs/builder site
 
 bench: $(READY)
-	$(BIN)/dimabsa bench --profile $(PROFILE)
+	$(BIN)/dimabsa bench --profile $(PROFILE) --publish
 	@$(MAKE) --no-print-directory pages
 
 # fresh results bring fresh numbers into every page

@@ -1,6 +1,7 @@
 """The real notebooks from corpus to Table 2, on the smoke profile: equal bytes, kills, edits, and the system that is left."""
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,12 +15,14 @@ from dimabsa_nb.core import read_jsonl
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DIMABSA = [sys.executable, "-c", "from dimabsa_nb.cli import app; app()"]
-OFTEN = ["-p", "checkpoint_seconds=0.0"]
 
 
 def checkout(folder):
+    """A repository whose smoke profile writes a checkpoint at every step."""
     for part in ("nbs", "dimabsa_nb"):
         shutil.copytree(REPOSITORY / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    profile = folder / "nbs/profiles/smoke.toml"
+    profile.write_text(profile.read_text().replace("[parameters]\n", "[parameters]\ncheckpoint_seconds = 0.0\n", 1))
     return folder
 
 
@@ -35,7 +38,7 @@ def records(root):
 
 
 def published(root):
-    """Tables and figures; the records beside them hold seconds and dates."""
+    """Tables, figures and executed notebooks; the records beside them hold seconds and dates."""
     found = [path for top in ("results", "figures") for path in sorted((root / top).rglob("*")) if path.is_file() and path.parent.name != "records"]
     return {str(path.relative_to(root)): path.read_bytes() for path in found}
 
@@ -43,13 +46,13 @@ def published(root):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     root = checkout(tmp_path_factory.mktemp("undisturbed"))
-    dimabsa(root, "run", "smoke", *OFTEN)
+    dimabsa(root, "run", "smoke", "--publish")
     return root
 
 
 def kill_in_training(root, stage):
     """SIGKILL the runner once a training stage has written its first checkpoint."""
-    process = subprocess.Popen([*DIMABSA, "run", "smoke", *OFTEN], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*DIMABSA, "run", "smoke"], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     checkpoint = root / f"runs/smoke/{stage}.partial/checkpoint/state.safetensors"
     started = time.monotonic()
     while not checkpoint.exists():
@@ -65,7 +68,7 @@ def test_killed_twice_in_training_it_ends_in_the_same_bytes(undisturbed, tmp_pat
     root = checkout(tmp_path)
     kill_in_training(root, "31_train_coarse@valence")
     kill_in_training(root, "33_train_encoder@joint")
-    said = dimabsa(root, "run", "smoke", *OFTEN)
+    said = dimabsa(root, "run", "smoke", "--publish")
     assert "33_train_encoder@joint: goes on where it was stopped" in said
     assert records(root) == records(undisturbed)
     assert published(root) == published(undisturbed)
@@ -83,7 +86,7 @@ def test_another_seed_gives_other_predictions(undisturbed, tmp_path):
 
 def test_second_run_is_cached_and_quick(undisturbed):
     started = time.monotonic()
-    said = dimabsa(undisturbed, "run", "smoke", *OFTEN)
+    said = dimabsa(undisturbed, "run", "smoke")
     assert said.count("done before") == len(records(undisturbed)) and "goes on" not in said
     assert time.monotonic() - started < 10  # what the README promises; it takes about two
 
@@ -96,20 +99,33 @@ def test_an_edited_plot_reruns_its_notebook_alone(undisturbed):
     code["source"] = [*code["source"], "\nprint('redrawn')"]
     path.write_text(json.dumps(notebook))
     try:
-        said = dimabsa(undisturbed, "run", "smoke", *OFTEN, "--dry-run").splitlines()
+        said = dimabsa(undisturbed, "run", "smoke", "--dry-run").splitlines()
     finally:
         path.write_text(before)
     assert [line.split(":")[0] for line in said if not line.endswith(": done")] == ["93_ablations"], said
 
 
-def test_notebooks_also_run_by_hand(undisturbed, tmp_path):
-    run = undisturbed / "runs/smoke"
-    given = {"out": tmp_path / "by-hand", "prepare": run / "30_prepare_rows", "model": "tiny-random-qwen3", "epochs": 1, "seed": 3}
-    arguments = [word for name, value in given.items() for word in ("-p", name, str(value))]
-    command = [sys.executable, "-m", "papermill", str(undisturbed / "nbs/31_train_coarse.ipynb"), str(tmp_path / "opened.ipynb"), "-k", "python3", *arguments]
-    answer = subprocess.run(command, cwd=undisturbed, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(undisturbed)})
+def test_papermill_trains_what_the_chain_trains(undisturbed, tmp_path):
+    stage = undisturbed / "runs/smoke/33_train_encoder@joint"
+    command = [sys.executable, "-m", "papermill", "nbs/33_train_encoder.ipynb", tmp_path / "opened.ipynb", "-f", stage / "parameters.yaml", "-p", "out", tmp_path / "by-hand"]
+    answer = subprocess.run([*map(str, command)], cwd=undisturbed, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(undisturbed)})
     assert answer.returncode == 0, answer.stderr
-    assert (tmp_path / "by-hand/adapter/adapter_model.safetensors").is_file()
+    assert (tmp_path / "by-hand/predictions.jsonl").read_bytes() == (stage / "predictions.jsonl").read_bytes()
+    assert dimabsa(undisturbed, "parameters", "smoke", "33_train_encoder@joint") == (stage / "parameters.yaml").read_text()
+
+
+def test_published_notebooks_show_results_and_no_texts(undisturbed):
+    texts = {text for text in read_jsonl(undisturbed / "runs/smoke/30_prepare_rows/rows.jsonl")["text"] if len(text) > 12}
+    notebooks = sorted((undisturbed / "results/smoke/notebooks").glob("*.ipynb"))
+    assert [path.stem for path in notebooks] == ["91_dataset", "92_main_results", "93_ablations"]
+    for path in notebooks:
+        source = path.read_text("utf-8")
+        assert not [place for place in (undisturbed, REPOSITORY, Path.home()) if f"{place}/" in source]
+        assert not re.search(r" at 0x[0-9a-f]{6}|\.partial|widget|duration", source)
+        outputs = [output for cell in json.loads(source)["cells"] for output in cell.get("outputs", ())]
+        shown = "".join("".join(part) for output in outputs for part in (output.get("text", []), *output.get("data", {}).values()))
+        assert shown and not [text for text in texts if text in shown]
+        assert ("image/png" in source) == (path.stem == "93_ablations")
 
 
 def test_the_system_predicts_what_the_chain_predicted(undisturbed, tmp_path):

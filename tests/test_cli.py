@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from typer.testing import CliRunner
 
 from dimabsa_nb.cli import app
+from dimabsa_nb.core import DataUnavailable
 from dimabsa_nb.synthetic import synthetic_corpus
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -88,6 +89,12 @@ def test_score_for_people(corpus):
     (["run", "toy", "-p", "value"], "needs the form name=value"),
     (["run", "toy", "-p", "value=big"], "value = 'big' is str, not float; 91_dataset takes: value = 0.5"),
     (["run", "toy", "-p", "value={[]:1}"], "value = '{[]:1}' is str, not float"),
+    (["run", "toy", "--publish", "-p", "value=1"], "this run has -p value=1; leave out --publish"),
+    (["run", "toy", "--publish", "--name", "toy-2"], "this run has the name toy-2; leave out --publish"),
+    (["run", "toy", "--name", "a b"], "--name a b: a run's name has letters, digits, '.', '_' and '-'"),
+    (["verify", "toy", "--name", "../a"], "--name ../a: a run's name has letters"),
+    (["report", "toy", "--name", "toy-2"], "toy-2 has not been run here; run it first: dimabsa run toy --name toy-2"),
+    (["parameters", "toy", "33_train_encoder"], "no stage '33_train_encoder'; there are: 91_dataset"),
     (["run", "toy", "--only", "91_dataset", "--from", "91_dataset"], "--only 91_dataset and --from 91_dataset exclude each other"),
     (["run", "toy", "--dry-run", "--only", "91_dataset", "--from", "91_dataset"], "exclude each other"),
     (["run", "toy", "--only", "33_train_encoder"], "no stage '33_train_encoder'; there are: 91_dataset"),
@@ -103,7 +110,8 @@ def test_errors_are_one_line(toy, arguments, message):
 def test_run_status_and_dry_run(toy):
     assert call("run", "toy", "--dry-run").stdout == "91_dataset: has not run\n"
     said = call("run", "toy").stdout.splitlines()
-    assert said[0] == "91_dataset: has not run" and said[-1] == "results/toy"
+    assert said[0] == "91_dataset: has not run" and said[-1] == "runs/toy (not published; --publish copies it to results/toy)"
+    assert call("run", "toy", "--publish").stdout.splitlines()[-1] == "results/toy" and (toy / "results/toy/table1.csv").is_file()
     assert call("run", "toy", "--dry-run").stdout == "91_dataset: done\n"
     assert call("run", "toy", "--dry-run", "--force").stdout == "91_dataset: forced\n"
     found = json.loads(call("status", "toy", "--json", "-p", "value=1").stdout)
@@ -117,14 +125,45 @@ def test_failed_stage_is_three_lines_and_exit_code_1(toy):
     assert len(lines) == 3 and lines[1] == "ModuleNotFoundError: No module named 'nothing_like_it'"
 
 
-def test_verify_compares_with_the_last_commit(toy):
+def test_named_runs_have_their_own_status_and_tables(toy):
     call("run", "toy")
+    said = call("run", "toy", "-p", "value=1", "--name", "toy-1").stdout.splitlines()
+    assert said[-1] == "runs/toy-1 (not published: this run has the name toy-1, -p value=1)"
+    states = [json.loads(call("status", "toy", "--json", "-p", "value=1", *name).stdout)["stages"][0]["state"] for name in ([], ["--name", "toy-1"])]
+    assert states == ["stale", "done"] and not (toy / "results").exists()
+
+
+def test_a_fallback_to_the_synthetic_corpus_runs_and_is_not_published(toy, monkeypatch):
+    """`make reproduce` without the corpora succeeds, and leaves results/ alone."""
+    def unavailable(data=None):
+        raise DataUnavailable("https://example.org/eng.jsonl: no network; set DIMABSA_DATA")
+
+    monkeypatch.setattr("dimabsa_nb.profiles.find_data", unavailable)
+    text = (toy / "nbs/91_dataset.ipynb").read_text()
+    (toy / "nbs/91_dataset.ipynb").write_text(text.replace("value = 0.5", "value = 0.5\\ncorpus = 'official'\\ndata = ''"))
+    (toy / "nbs/profiles/toy.toml").write_text("[profile]\nstages = ['91_dataset']\nfallback = 'synthetic'\n")
+    said = call("run", "toy", "--publish").stdout.splitlines()
+    assert said[-1] == "runs/toy (not published: this run has corpus='synthetic' in place of 'official')"
+    assert not (toy / "results").exists()
+
+
+def test_parameters_before_and_after_a_run(toy):
+    said = call("parameters", "toy", "91_dataset", "-p", "value=1e-5").stdout
+    assert said == "out: runs/by-hand/91_dataset\nvalue: 1.0e-05\n" and not (toy / "runs").exists()
+    call("run", "toy", "-p", "value=1e-5")
+    assert (toy / "runs/toy/91_dataset/parameters.yaml").read_text() == said
+
+
+def test_verify_compares_with_the_last_commit(toy):
+    call("run", "toy", "--publish")
     for command in (["init", "-q"], ["add", "results"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "tables"]):
         subprocess.run(["git", *command], cwd=toy, check=True)
     assert json.loads(call("verify", "toy", "--json").stdout)["tables"][0]["verdict"] == "same"
     call("run", "toy", "-p", "value=0.55")
     assert "all agree: counts and text exactly, other numbers within 0.1" in call("verify", "toy").stdout
     assert "NOT all agree" in call("verify", "toy", "--tolerance", 0.01, code=1).stdout
+    call("run", "toy", "--name", "toy-again")
+    assert json.loads(call("verify", "toy", "--name", "toy-again", "--json").stdout)["tables"][0]["verdict"] == "same"
 
 
 def test_predict_writes_the_task_format(tmp_path, monkeypatch):
@@ -170,7 +209,7 @@ def test_another_lock_is_installed(tmp_path):
         return subprocess.run(["make", "-n", "reproduce", *arguments], cwd=tmp_path, env=alone, capture_output=True, text=True, check=True).stdout
 
     first, *rest = planned().splitlines()
-    assert first == ".venv/bin/dimabsa run quick" and "splice_readme" in "".join(rest) and "write_cards" in rest[-1]
+    assert first == ".venv/bin/dimabsa run quick --publish" and rest[-1] == ".venv/bin/python docs/builder pages"
     steps = planned("PROFILE=paper", "LOCK=locks/gpu.txt")
     assert "-r locks/gpu.txt" in steps and steps.index("rm -f .venv/ready") < steps.index("pip install") < steps.index("ready-gpu.txt")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from dimabsa_nb.core import DataUnavailable, UserError, read_jsonl
@@ -58,7 +59,7 @@ def project(tmp_path, monkeypatch):
     root = tmp_path / "repository"
     (root / "nbs/profiles").mkdir(parents=True)
     write_notebook(root, "30_prepare_rows", "out = ''\ncorpus = 'synthetic'\ndata = ''\nrows = 4", PREPARE)
-    write_notebook(root, "31_train_coarse", "out = ''\nprepare = ''\ndimension = ''\nlearning_rate = 0.5\nepochs = 3\nseed = 0", COARSE, COARSE_END)
+    write_notebook(root, "31_train_coarse", "out = ''\nprepare_rows = ''\ndimension = ''\nlearning_rate = 0.5\nepochs = 3\nseed = 0", COARSE, COARSE_END)
     write_notebook(root, "91_dataset", "out = ''\nvalence = ''\nprofile = ''", TABLE)
     stages = "stages = ['30_prepare_rows', '31_train_coarse@valence', '91_dataset']\n"
     (root / "nbs/profiles/toy.toml").write_text(f"[profile]\n{stages}[parameters.31_train_coarse]\nlearning_rate = 0.25\n")
@@ -75,10 +76,10 @@ def log(root):
     return lines
 
 
-def run(root, *overrides, only=(), start=None, force=False):
+def run(root, *overrides, only=(), start=None, force=False, name=None, publish=False):
     said = []
-    chain = load_chain("toy", overrides, root)
-    run_chain(chain, select_stages(chain, only, start), force, said.append)
+    chain = load_chain("toy", overrides, root, name)
+    run_chain(chain, select_stages(chain, only, start), force, said.append, publish)
     return said
 
 
@@ -89,6 +90,7 @@ def edit(root, name, old, new):
     path.write_text(text.replace(old, new))
 
 
+STAGES = ["30_prepare_rows", "31_train_coarse@valence", "91_dataset"]
 EVERYTHING = ["prepare", "step 1", "step 2", "step 3", "table"]
 
 
@@ -99,11 +101,11 @@ def test_second_run_does_nothing_and_is_quick(project):
     assert run(project) == ["30_prepare_rows: done before", "31_train_coarse@valence: done before", "91_dataset: done before"]
     assert time.monotonic() - start < 3
     assert log(project) == []
-    assert (project / "results/toy/table2.csv").read_text() == "loss\n0.015625\n"
+    assert (project / "runs/toy/91_dataset/results/table2.csv").read_text() == "loss\n0.015625\n"
 
 
 def test_record_says_what_ran(project):
-    run(project)
+    run(project, publish=True)
     record = json.loads((project / "results/toy/records/31_train_coarse@valence.json").read_text())
     assert record["parameters"] == {"dimension": "valence", "learning_rate": 0.25, "epochs": 3, "seed": 0}
     assert list(record["upstream"]) == ["30_prepare_rows"] and record["seed"] == 0 and record["device"] == "cpu"
@@ -154,11 +156,97 @@ def test_lost_output_is_made_again(project):
     assert log(project) == EVERYTHING[1:4]
 
 
-def test_unpublished_table_is_published_again(project):
+def files(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_nothing_is_published_unless_asked_for(project):
     run(project)
+    assert not (project / "results").exists() and not (project / "figures").exists()
+    run(project, publish=True)
+    assert log(project) == EVERYTHING
+    published = files(project / "results/toy")
+    assert set(published) == {"table2.csv", "notebooks/91_dataset.ipynb", *(f"records/{stage}.json" for stage in STAGES)}
     (project / "results/toy/table2.csv").write_text("mine")
     run(project)
+    assert (project / "results/toy/table2.csv").read_text() == "mine"
+    run(project, publish=True)
+    assert files(project / "results/toy") == published and log(project) == []
+
+
+def test_a_run_that_fails_publishes_nothing(project):
+    write_notebook(project, "91_dataset", "out = ''\nvalence = ''", "1 / 0")
+    with pytest.raises(StageFailed):
+        run(project, publish=True)
+    assert not (project / "results").exists()
+
+
+@pytest.mark.parametrize("given, message", [
+    (dict(name="toy-fast"), "this run has the name toy-fast; leave out --publish"),
+    (dict(overrides=["epochs=1"]), "this run has -p epochs=1; leave out --publish"),
+    (dict(name="toy-fast", overrides=["epochs=1", "seed=3"]), "this run has the name toy-fast, -p epochs=1, -p seed=3; leave out"),
+])
+def test_only_a_profile_as_it_stands_is_published(project, given, message):
+    with pytest.raises(UserError) as caught:
+        run(project, *given.get("overrides", ()), name=given.get("name"), publish=True)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert log(project) == [] and not (project / "results").exists()
+
+
+def test_a_reused_stage_of_other_parameters_is_not_published(project):
+    run(project, "epochs=1")
+    with pytest.raises(UserError, match="31_train_coarse@valence: parameters changed: epochs 1 -> 3; to publish, run it again"):
+        run(project, only="91_dataset", publish=True)
+    assert not (project / "results").exists()
+    run(project, publish=True)
     assert (project / "results/toy/table2.csv").read_text() == "loss\n0.015625\n"
+
+
+def test_a_corpus_that_is_not_the_profile_s_is_not_published(project):
+    edit(project, "30_prepare_rows", "import os", "import os; from dimabsa_nb.records import write_metrics; write_metrics(out, {'corpus': 'other'})")
+    with pytest.raises(UserError, match="30_prepare_rows: read a corpus that is not the synthetic one, so nothing is published"):
+        run(project, publish=True)
+    assert not (project / "results").exists()
+
+
+def test_named_runs_stand_side_by_side(project):
+    run(project)
+    before = files(project / "runs/toy")
+    run(project, "epochs=1", name="toy-fast")
+    assert files(project / "runs/toy") == before
+    assert (project / "runs/toy-fast/91_dataset/results/table2.csv").read_text() == "loss\n0.25\n"
+    state = lambda *overrides: {row["state"] for row in chain_status(load_chain("toy", overrides, project, "toy-fast"))}
+    assert state("epochs=1") == {"done"} and state() == {"done", "stale"}
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "-a", "ü", "other", "screen"])
+def test_names_of_runs_are_checked(project, name):
+    (project / "nbs/profiles/other.toml").write_text("")
+    with pytest.raises(UserError) as caught:
+        load_chain("toy", (), project, name)
+    assert str(caught.value).startswith(f"--name {name}: ") and "\n" not in str(caught.value)
+
+
+def test_a_stage_leaves_its_parameters_for_papermill(project):
+    run(project, "learning_rate=1e-5")
+    folder = project / "runs/toy/31_train_coarse@valence"
+    text = (folder / "parameters.yaml").read_text()
+    assert yaml.safe_load(text) == {"out": "runs/by-hand/31_train_coarse@valence", "learning_rate": 1e-5, "epochs": 3, "seed": 0,
+                                    "dimension": "valence", "prepare_rows": "runs/toy/30_prepare_rows"}
+    assert "parameters.yaml" not in json.loads((folder / "record.json").read_text())["outputs"]
+
+
+def test_committed_notebooks_carry_no_widgets_and_no_papermill():
+    listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.ipynb"], cwd=REPOSITORY, capture_output=True, text=True)
+    paths = [path for path in listed.stdout.splitlines() if (REPOSITORY / path).is_file()]
+    if not paths:
+        pytest.skip("not a git checkout")
+    for path in paths:
+        notebook = json.loads((REPOSITORY / path).read_text("utf-8"))
+        assert not {"papermill", "widgets"} & notebook["metadata"].keys(), path
+        for cell in notebook["cells"]:
+            assert not {"papermill", "execution"} & cell["metadata"].keys(), path
+            assert not [kind for output in cell.get("outputs", ()) for kind in output.get("data", ()) if "widget" in kind], path
 
 
 def test_plot_fix_in_a_module_does_not_retrain(project):
@@ -236,7 +324,7 @@ def wait_for_step(root, number):
 @pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_stopped_run_goes_on_and_ends_in_the_same_bytes(project, way):
     run(project, "epochs=4")
-    undisturbed = {path.relative_to(project): path.read_bytes() for path in (project / "results").rglob("*.csv")}
+    undisturbed = files(project / "runs/toy/91_dataset/results")
     hashes = json.loads((project / "runs/toy/31_train_coarse@valence/record.json").read_text())["outputs"]
     (project / "nbs/profiles/toy.toml").write_text((project / "nbs/profiles/toy.toml").read_text() + "epochs = 4\n")
     run(project, "epochs=1")
@@ -257,7 +345,7 @@ def test_stopped_run_goes_on_and_ends_in_the_same_bytes(project, way):
     assert "31_train_coarse@valence: goes on where it was stopped" in said
     assert before + log(project) == EVERYTHING[1:4] + ["step 4", "table"]
     assert json.loads((project / "runs/toy/31_train_coarse@valence/record.json").read_text())["outputs"] == hashes
-    assert {path.relative_to(project): path.read_bytes() for path in (project / "results").rglob("*.csv")} == undisturbed
+    assert files(project / "runs/toy/91_dataset/results") == undisturbed
 
 
 def test_partial_folder_of_another_key_is_not_used(project):
@@ -281,10 +369,10 @@ def test_killed_between_record_and_place(project):
     assert log(project) == [] and (folder / "record.json").is_file()
 
 
-def test_two_runs_of_one_profile_do_not_meet(project):
+def test_two_processes_do_not_share_a_run(project):
     process = start_process(project, TOY_SLEEP="0.5")
     wait_for_step(project, 1)
-    with pytest.raises(UserError, match="another run of profile toy is going on"):
+    with pytest.raises(UserError, match="another process is working on run toy"):
         run(project)
     assert process.wait(timeout=60) == 0
 
@@ -315,6 +403,7 @@ def test_without_the_corpora_a_profile_may_fall_back(project, monkeypatch):
     profile.write_text(profile.read_text().replace("[profile]", "[profile]\nfallback = 'synthetic'"))
     said = []
     chain = resolve_corpus(load_chain("toy", ["corpus=official"], project))
+    assert chain.changes == ["-p corpus=official", "corpus='synthetic' in place of 'official'"]
     run_chain(chain, select_stages(chain), say=said.append)
     assert said[0].startswith("NOTE: the official corpora are not at hand; going on with corpus='synthetic' (eng.jsonl: no network)")
     assert len(said[0]) < 200 and "\n" not in said[0]
@@ -354,4 +443,4 @@ def test_an_unknown_corpus_is_refused_before_reading(tmp_path):
 @pytest.mark.parametrize("profile", ["smoke", "quick", "laptop", "paper"])
 def test_real_profiles_load(profile):
     chain = load_chain(profile, root=REPOSITORY)
-    assert list(chain.stages)[0] == "30_prepare_rows" and chain.stages["91_dataset"].upstream["prepare"] == "30_prepare_rows"
+    assert list(chain.stages)[0] == "30_prepare_rows" and chain.stages["91_dataset"].upstream["prepare_rows"] == "30_prepare_rows"
