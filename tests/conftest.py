@@ -23,8 +23,9 @@ def chromium():
 @pytest.fixture(scope="session")
 def axe():
     """The source of axe-core, from its npm package at the pinned version."""
-    from dimabsa_nb.core import UserError
     from builder.npm import member, package
+
+    from dimabsa_nb.core import UserError
     try:
         return member(package("axe-core"), "axe.min.js").decode("utf-8")
     except UserError as error:

@@ -1,24 +1,29 @@
-"""The site, built once and driven in headless Chromium; and the check that what is committed is what its records say."""
+"""The site: its pages made in small, then built once and driven in headless Chromium."""
+import ast
 import functools
 import http.server
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 import threading
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest.mock import patch
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
+import nbformat
 import pytest
+from builder.api import api_section, code_span, definitions, function_fields, line_comments, literal
+from builder.chapters import Chapter, chapter, chapters
+from builder.modules import direct, imports
+from builder.npm import package
+from builder.pages import admonitions, code_cell, page, relinked
+from builder.results import published, record_of
+from builder.runs import by_profile, committed_outputs, parameter_meanings, record_note
+from builder.site import TOP, build_site, page_links, run_sphinx
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from dimabsa_nb.core import UserError, file_sha256
-from builder.blocks import stale
-from builder.chapters import chapters
-from builder.npm import member, package
-from builder.site import build_site, page_links, run_sphinx
+from dimabsa_nb.core import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 AXE = {"preload": False, "iframes": False, "resultTypes": ["violations"]}
@@ -26,59 +31,128 @@ RULES = {"light": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wc
 STILL = "*, *::before, *::after { transition: none !important; animation: none !important; }"
 
 
-# --- what is committed ----------------------------------------------------------------------------------------------------
+# --- pages from notebooks, in small ---------------------------------------------------------------------------------------
 @pytest.fixture
-def copy(tmp_path):
-    """What the docs check reads."""
-    for name in ("results/quick", "figures/quick", "nbs/paper", "nbs/profiles"):
-        shutil.copytree(REPOSITORY / name, tmp_path / name)
-    for name in ("README.md", "ARTIFACT.md", *(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(REPOSITORY / name, tmp_path / name)
-    return tmp_path
+def toy(tmp_path):
+    """Write a notebook of some cells."""
+    def write(name, *cells):
+        path = tmp_path / "nbs" / f"{name}.ipynb"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(nbformat.writes(new_notebook(cells=cells)), "utf-8")
+        return path
+    return write
 
 
-def test_what_is_committed_is_what_its_records_say():
-    assert stale(REPOSITORY) == []
+OPENING = new_markdown_cell("# toys\n> Small things.\n- skip_exec: true\n\nMore.")
+DEFINITION = '''def f(
+    x: int,  # how many
+    *names: str,  # of whom
+    y=None,  # or none
+) -> str:  # a word
+    "Say it."
+'''
 
 
-@pytest.mark.parametrize("name", ["results/quick/table1.csv", "results/quick/table2.md", "results/quick/comparisons.tex", "figures/quick/ablation_pairs.svg",
-                                  "figures/quick/coarse_confusion.png", "figures/quick/captions.json"])
-def test_a_changed_table_or_figure_is_found(copy, name):
-    path = copy / name
-    path.write_bytes(path.read_bytes() + b" ")
-    assert any(problem.startswith(f"{name}: is not what") for problem in stale(copy))
-    path.unlink()
-    assert any(problem.startswith(f"{name}: is not what") for problem in stale(copy))
+def test_a_notebook_opens_with_its_name_and_a_sentence(toy):
+    path = toy("03_toys", OPENING, new_code_cell("#| default_exp wing.toys"))
+    assert chapter(path) == Chapter(path, "library", "03 toys", "Small things.", "wing.toys")
+    assert (chapter(toy("91_toy_table", OPENING)).part, chapter(toy("20_emoloom_toys", OPENING)).part) == ("paper", "emoloom")
+    with pytest.raises(UserError, match="92_bare.ipynb: its first cell needs"):
+        chapter(toy("92_bare", new_markdown_cell("# bare")))
 
 
-def test_a_changed_number_of_the_readme_is_found(copy):
-    readme = copy / "README.md"
-    changed, count = re.subn(r"\| (\d)\.(\d{3}) \|", r"| 1.\g<2>1 |", readme.read_text("utf-8"), count=1)
-    assert count == 1
-    readme.write_text(changed, "utf-8")
-    [problem] = stale(copy)
-    assert problem.startswith("README.md: ") and "make readme" in problem
+def test_an_exported_definition_becomes_an_api_section(toy):
+    one = chapter(toy("03_toys", OPENING, new_code_cell("#| default_exp toys")))
+    cells = [OPENING, new_code_cell("#| hide\nimport x"), new_code_cell(f"#| export\n{DEFINITION}\ndef _g(): pass"), new_markdown_cell("See `f`.")]
+    made = page(new_notebook(cells=cells), one, {"f": "dimabsa_nb.toys.f"})
+    assert [cell.cell_type for cell in made.cells] == ["markdown", "markdown", "code", "markdown"]
+    assert made.cells[0].source == "# 03 toys\n\n```{py:module} dimabsa_nb.toys\n```\n\nSmall things.\n\nMore."
+    assert made.cells[1].source.startswith("````{py:function} f(x, *names, y=None)\n:module: dimabsa_nb.toys\n\nSay it.")
+    assert made.cells[2].metadata.mystnb.code_prompt_show == "Source of f, _g" and "_g" not in made.cells[1].source
+    assert made.cells[3].source == "See {py:obj}`f <dimabsa_nb.toys.f>`."
 
 
-def test_fresh_results_with_a_fresh_readme_and_fresh_cards_are_sound(copy):
-    """What `make reproduce` leaves where its figures are not the committed ones; the text around the tables stays."""
-    for path in (copy / "results/quick/records").glob("*.json"):
-        record = json.loads(path.read_text("utf-8"))
-        for name in record["outputs"]:
-            file = copy / name.replace("/", "/quick/", 1)
-            if name.endswith(("table2.md", "table2.csv", "comparisons.csv", "speed.md")) and file.exists():
-                file.write_text(re.sub(r"\b([01]\.)(\d)", lambda found: f"{found[1]}{9 - int(found[2])}", file.read_text("utf-8")), "utf-8")
-                record["outputs"][name] = file_sha256(file)
-        path.write_text(json.dumps(record), "utf-8")
-    problems = stale(copy)
-    assert sum("make readme" in problem for problem in problems) == 2 and sum("make cards" in problem for problem in problems) >= 2
-    for name in ("Makefile", "pyproject.toml", "locks/cpu.txt", ".venv/ready-cpu.txt"):  # the last is the youngest
-        (copy / name).parent.mkdir(exist_ok=True)
-        (copy / name).write_text((REPOSITORY / name).read_text("utf-8") if name == "Makefile" else "")
-    alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # also where make runs these tests
-    subprocess.run(["make", "-s", f"BIN={Path(sys.executable).parent}", "readme", "cards"], cwd=copy, env=alone, check=True)
-    assert stale(copy) == []
+def test_fields_come_from_the_comments():
+    [node] = definitions(DEFINITION)
+    assert function_fields(node, line_comments(DEFINITION)) == [
+        ":param x: how many (`int`)", ":param names: of whom (`str`)", ":param y: or none (default `None`)", ":returns: a word (`str`)"]
+    [option] = ast.parse("def f(a: Annotated[Path, typer.Argument(help='A folder.')] = 3): pass").body
+    assert function_fields(option, {}) == [":param a: A folder. (`Path`, default `3`)"]
+    method = "class C:\n    n: int = 3  # how many\n    _m: int = 0\n    def size(self, a, b=(1, 2)): pass\n    def _hidden(self): pass"
+    section = api_section(ast.parse(method).body[0], line_comments(method), "m")
+    assert "{py:method} size(a, b=(1, 2))" in section and "ivar n: how many" in section and "_" not in section.replace("{py:", "")
+
+
+def test_markdown_is_protected():
+    assert [code_span("x"), code_span("a`b")] == ["`x`", "`` a`b ``"]
+    assert literal("a_b in `c_d`, [1, 9]") == r"a\_b in `c_d`, \[1, 9\]"
+    assert admonitions("::: {.callout-note}\nMind.\n:::") == ":::{note}\nMind.\n:::"
+
+
+def test_links_between_files_become_links_between_pages():
+    pages = {"nbs/00_a.ipynb": "00_a.ipynb", "docs/x.md": "x.md"}
+    assert relinked("[a](nbs/00_a.ipynb), [LICENSE](LICENSE), [b](https://b.org), [c](#c)", pages) == "[a](00_a.ipynb), `LICENSE`, [b](https://b.org), [c](#c)"
+    assert relinked("[the test](../tests/t.py) [](x.md#y) ![d](../f/d.png)", pages, "docs") == "the test (`tests/t.py`) [](x.md#y) ![d](/f/d.png)"
+
+
+def test_a_figure_needs_alternative_text(toy):
+    image = new_output("display_data", {"image/png": "iVBOR"})
+    warning = new_output("stream", name="stderr", text="!")
+    cell = code_cell(new_code_cell("#| fig-alt: Dots.\n#| fig-cap: Toys.\nplot()", outputs=[image, warning]), "")
+    assert cell.outputs == [image] and cell.source == "plot()"
+    assert cell.metadata.mystnb == {"image": {"alt": "Dots."}, "figure": {"caption": "Toys."}}
+    with pytest.raises(UserError, match="03_toys, cell 4 draws a figure without alternative text"):
+        code_cell(new_code_cell("plot()", outputs=[image]), "03_toys, cell 4")
+
+
+def test_parameters_are_explained_by_their_comments(toy):
+    source = "out = 'runs/x'\nprepare = 'runs/y'\n# peak,\n# after warm-up\nrate = 1e-4\nepochs = 1 # of training"
+    path = toy("31_toys", OPENING, new_code_cell(source, metadata={"tags": ["parameters"]}))
+    assert parameter_meanings(path) == {
+        "out": ("runs/x", "folder that this stage writes into"), "prepare": ("runs/y", "folder of the stage `prepare`"),
+        "rate": (1e-4, "peak, after warm-up"), "epochs": (1, "of training")}
+    assert by_profile({"smoke": "`1`", "quick": "`2`", "laptop": "`2`"}, "`1`") == "quick, laptop: `2`"
+    assert by_profile({"smoke": "`2`", "quick": "`2`"}, "`1`") == "all: `2`"
+
+
+# --- the paper's notebooks and the picture of the modules ------------------------------------------------------------------
+def test_a_paper_notebook_shows_what_its_run_published():
+    record = record_of(REPOSITORY, "91_dataset")
+    [shown] = committed_outputs(REPOSITORY, record, new_code_cell('print(write_table(table, out/"results/table1", caption))'))
+    assert "| Grand total |" in shown and "table1.csv </results/quick/table1.csv>" in shown
+    assert committed_outputs(REPOSITORY, record, new_code_cell('write_captions(out/"figures/speed", captions)')) == []
+    with pytest.raises(UserError, match="is not what 91_dataset of profile quick recorded"):
+        published(REPOSITORY, record.model_copy(update={"outputs": {}}), "results/table1.md")
+    assert "finished 20" in record_note(REPOSITORY, chapter(REPOSITORY / "nbs/91_dataset.ipynb"))
+    assert record_of(REPOSITORY, "99_nothing") is None
+
+
+@pytest.mark.parametrize("stage", ["91_dataset", "92_main_results", "93_ablations", "94_speed", "95_screening"])
+def test_every_published_table_and_figure_is_shown(stage):
+    record = record_of(REPOSITORY, stage)
+    cells = nbformat.read(REPOSITORY / f"nbs/{stage}.ipynb", 4).cells
+    shown = "\n".join(text for cell in cells for text in committed_outputs(REPOSITORY, record, cell))
+    names = [name.split("/", 1)[1] for name in record.outputs if re.match(r"results/.*csv$|figures/.*svg$", name)]
+    assert [name for name in names if f"/quick/{name}" not in shown] == []
+
+
+def test_the_picture_shows_every_module_and_no_upward_arrow():
+    modules = {one.module: int(one.path.stem[:2]) for one in chapters(REPOSITORY) if one.module}
+    graph = {module: imports(REPOSITORY, module) & modules.keys() for module in modules}
+    assert [(above, below) for above, belows in graph.items() for below in belows if modules[below] >= modules[above]] == []
+    assert direct({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == [("a", "b"), ("b", "c")]
+    picture = ElementTree.parse(REPOSITORY / "docs/modules.svg").getroot()
+    texts = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert {module.split(".")[-1] for module in modules} <= set(texts)
+    assert len(list(ElementTree.parse(REPOSITORY / "docs/architecture.svg").getroot().iter("{http://www.w3.org/2000/svg}polyline"))) == 13
+
+
+def test_npm_packages_are_checked(tmp_path):
+    (tmp_path / "mathjax-3.2.2.tgz").write_bytes(b"something else")
+    with pytest.raises(UserError, match="is not mathjax 3.2.2 as pinned"):
+        package("mathjax", tmp_path)
+    with patch("shutil.which", lambda name: None), pytest.raises(UserError, match=r"npm is not installed; install npm \(Node.js\), or put the archive"):
+        package("mathjax", tmp_path / "empty")
 
 
 # --- the site -------------------------------------------------------------------------------------------------------------
@@ -92,16 +166,6 @@ def site(tmp_path_factory):
             raise
         pytest.skip(str(error))
     return build_site(REPOSITORY, tmp_path_factory.mktemp("site")).parent
-
-
-@pytest.fixture(scope="session")
-def axe():
-    try:
-        return member(package("axe-core"), "axe.min.js").decode()
-    except UserError as error:
-        if "npm" not in str(error):
-            raise
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("text", ["# A\n\n[](nowhere.md)", "# A\n\n{py:obj}`dimabsa_nb.metrics.rmse_vb`", "# A\n\n```{figure} /none.svg\nNo such figure.\n```"])
@@ -120,8 +184,8 @@ def pages(site):
 
 
 def test_every_notebook_and_page_is_there(site):
-    expected = {f"{Path(one.path).stem}.html" for one in chapters(REPOSITORY)} | {f"{path.stem}.html" for path in (REPOSITORY / "docs").glob("*.md")}
-    expected |= {"artifact.html", "example-explorer.html", "search.html", "genindex.html"}
+    expected = {f"{Path(one.page).stem}.html" for one in chapters(REPOSITORY)} | {f"{path.stem}.html" for path in (REPOSITORY / "docs").glob("*.md")}
+    expected |= {f"{Path(page).stem}.html" for page in TOP.values()} | {"example-explorer.html", "search.html", "genindex.html"}
     assert expected <= {path.name for path in pages(site)}
 
 
@@ -166,7 +230,8 @@ def test_every_exported_name_is_in_the_search_index(site):
     index = (site / "searchindex.js").read_text("utf-8")
     for one in chapters(REPOSITORY):
         if one.module:
-            names = re.findall(r"^(?:def|class) ([a-zA-Z]\w+)", (REPOSITORY / f"dimabsa_nb/{one.module}.py").read_text("utf-8"), re.M)
+            module = REPOSITORY / f"dimabsa_nb/{one.module.replace('.', '/')}.py"
+            names = re.findall(r"^(?:def|class) ([a-zA-Z]\w+)", module.read_text("utf-8"), re.M)
             assert [name for name in names if name not in index] == []
 
 
@@ -196,11 +261,12 @@ def elsewhere(tab, origin):
 def test_home(tab, site):
     tab.goto((site / "index.html").as_uri())
     assert tab.inner_text(".bd-article h1").startswith("dimabsa_nb")
-    macro = next(line for line in (REPOSITORY / "results/quick/table2.md").read_text("utf-8").splitlines() if line.startswith("| Macro"))
-    joint = re.findall(r"\d\.\d{3}", macro)[2]
-    assert joint in tab.locator("table", has_text="Macro").first.inner_text()
-    assert tab.locator("table", has_text="make reproduce").count() == 1
-    for name in ("The system on one page", "Use your own data", "Re-run with other parameters", "What the paper says and what we found", "Glossary", "How to cite", "01 metrics", "93 ablations"):
+    joint = json.loads((REPOSITORY / "results/quick/records/92_main_results.json").read_text("utf-8"))["metrics"]["joint"]["rmse_va"]
+    assert f"{joint:.3f}" in tab.locator("table", has_text="joint (this run)").first.inner_text()
+    figure = tab.locator(".bd-article img").first
+    assert figure.bounding_box()["y"] < 400 and len(figure.get_attribute("alt")) > 20
+    assert tab.locator("pre", has_text="make reproduce").count() == 1
+    for name in ("The system on one page", "Use your own data", "Re-run with other parameters", "What the paper says and what we found", "Glossary", "How to cite", "A tour in one minute", "03 metrics", "20 EmoLoom: corpora", "93 ablations"):
         assert tab.locator("nav a", has_text=name).count() >= 1, name
 
 
@@ -214,7 +280,7 @@ def test_search_finds_rmse_va_and_its_page(tab, site):
     assert any(link.split("?")[0].split("#")[0] == "03_metrics.html" for link in found)
     tab.locator("#search-results li a[href*='dimabsa_nb.metrics.rmse_va']").first.click()
     tab.wait_for_selector(".bd-article h1")
-    assert tab.inner_text(".bd-article h1").startswith("01 metrics") and tab.locator("[id='dimabsa_nb.metrics.rmse_va']").is_visible()
+    assert tab.inner_text(".bd-article h1").startswith("03 metrics") and tab.locator("[id='dimabsa_nb.metrics.rmse_va']").is_visible()
     assert tab.said == [] and elsewhere(tab, site.as_uri()) == []
 
 
@@ -336,8 +402,8 @@ def test_figures_are_captioned_and_numbered(tab, site):
 
 def test_figures_are_read_in_grey():
     """No two colours of the series fall on one grey, and what is drawn without a series is grey itself."""
-    from dimabsa_nb.tables import _COLOURS
     from dimabsa_nb.report import _SYSTEM_STYLES
+    from dimabsa_nb.tables import _COLOURS
 
     grey = lambda colour: sum(weight * int(colour[at:at + 2], 16) for weight, at in zip((0.299, 0.587, 0.114), (1, 3, 5)))
     levels = sorted(map(grey, _COLOURS))
@@ -356,10 +422,17 @@ def test_links_between_files_lead_to_pages_that_exist(site):
 def test_a_run_notebook_has_its_parameters(tab, site):
     tab.goto((site / "31_train_coarse.html").as_uri())
     table = tab.locator("table", has_text="lora_rank").first
-    head = [cell.strip() for cell in table.locator("th").all_inner_texts()]
-    assert head[:4] == ["parameter", "type", "default", "meaning"] and {"smoke", "quick", "laptop", "paper"} <= set(head)
+    assert [cell.strip() for cell in table.locator("th").all_inner_texts()][:4] == ["parameter", "default", "meaning", "in profiles"]
     epochs = next(row for row in table.locator("tbody tr").all_inner_texts() if row.startswith("epochs"))
-    assert epochs.split("\t")[head.index("paper")].strip() == "3" and epochs.split("\t")[head.index("smoke")].strip() == "="
+    assert "paper: 3" in epochs.split("\t")[3]
+
+
+def test_code_fits_beside_both_sidebars_at_1300_pixels(tab, site):
+    tab.set_viewport_size({"width": 1300, "height": 900})
+    for name in ("index.html", "tour.html", "03_metrics.html", "20_emoloom_corpora.html"):
+        tab.goto((site / name).as_uri())
+        wide = tab.evaluate("[...document.querySelectorAll('div.highlight pre')].filter(pre => pre.scrollWidth > pre.clientWidth + 1).map(pre => pre.innerText.slice(0, 80))")
+        assert wide == [], name
 
 
 def test_a_library_chapter_shows_outputs_of_its_examples(site):

@@ -143,11 +143,15 @@ def shown_figure(root: Path, record: Record, name: str) -> str:
 
 
 def committed_outputs(root: Path, record: Record, cell: nbformat.NotebookNode) -> list[str]:
-    """What a cell of a paper notebook published when it ran."""
-    names = re.findall(r'out ?/ ?"(results|figures)/([\w/-]+)(?:\.md)?"', cell.source)
-    show = {"results": (shown_table, "md"), "figures": (shown_figure, "svg")}
-    return [show[kind][0](root, record, name) for kind, name in names
-            if f"{kind}/{name}.{show[kind][1]}" in record.outputs]
+    """What a cell of a paper notebook published when it ran: the outputs whose paths it names."""
+    shown = []
+    for path in re.findall(r'/ ?"([\w/-]+?)(?:\.md)?"', cell.source):
+        for output in record.outputs:
+            kind, name = output.split(".")[0].partition("/")[::2]
+            if not f"/{kind}/{name}".endswith(f"/{path}"): continue
+            if output == f"results/{name}.md": shown.append(shown_table(root, record, name))
+            if output == f"figures/{name}.svg": shown.append(shown_figure(root, record, name))
+    return shown
 
 
 def record_note(root: Path, one: Chapter) -> str:
