@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from .core import UserError, check_choice, write_jsonl
-from .prompts import ANSWER_TOKEN, DIGITS, coarse_bin, coarse_parts
+from .prompts import ANSWER_TOKEN, DIGITS, coarse_bin, coarse_prompt
 from .losses import coarse_loss
 from dimabsa_nb.packed import (
     ATTENTION_NAME, token_batches, trailing_states, trailing_states_padded, tree_order,
@@ -93,7 +93,7 @@ def tokenise(
     faithful_to: str = "paper",  # "paper" or "release": which prompt
 ) -> list[list[int]]:  # token ids of each row's prompt; the last one is the answer position
     "Coarse prompts (appendix A) as token ids."
-    parts = [coarse_parts(dimension, row.language, row.domain, row.text, row.aspect, faithful_to)
+    parts = [coarse_prompt(dimension, row.language, row.domain, row.text, row.aspect, faithful_to)
              for row in rows.itertuples()]
     coded = tokenizer(["".join(part) for part in parts], return_offsets_mapping=True)
     spans = [(len(prefix), len(prefix) + len(text)) for prefix, text, _ in parts]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROMPT_VERSION', 'ANSWER_TOKEN', 'FAITHFUL_TO', 'DIGITS', 'COARSE_BINS', 'COARSE_EDGES', 'VARIANTS', 'nearest_digit',
-           'coarse_bin', 'expected_score', 'coarse_parts', 'coarse_prompt', 'encoder_input']
+           'coarse_bin', 'expected_score', 'coarse_prompt', 'encoder_input']
 
 # %% ../nbs/04_prompts.ipynb #10025e9b
 import re
@@ -44,13 +44,12 @@ def expected_score(
     "E[d] = sum_i p_i * i (equations 1 and 2, Appendix B)."
     return probabilities @ getattr(probabilities, "new_tensor", np.array)(DIGITS[dimension])
 
-# %% ../nbs/04_prompts.ipynb #12dc8260
+# %% ../nbs/04_prompts.ipynb #ff128403
 def _one_line(field: str) -> str:
     "A field as it stands in a prompt."
     line = re.sub(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", field.strip())
     return line.replace(ANSWER_TOKEN, ANSWER_TOKEN.lower())
 
-# %% ../nbs/04_prompts.ipynb #ff128403
 _TASK = ("Given a text and an aspect, output a single integer from {low} to {high} representing "
          "the {dimension} expressed toward the aspect.")
 _RELEASE_BREAK = {"valence": ("8 representing", "8\nrepresenting"), "arousal": ("to 8", "to\n8")}
@@ -78,23 +77,6 @@ Domain: {domain}
 Text:"""
 
 # %% ../nbs/04_prompts.ipynb #1ff4dd01
-def coarse_parts(
-    dimension: str,  # "valence" or "arousal"
-    language: str,  # language code, e.g. "eng"
-    domain: str,  # domain, e.g. "laptop"
-    text: str,  # the review
-    aspect: str,  # the aspect as the corpus has it; NULL reads "general sentiment"
-    faithful_to: str = "paper",  # "release": no answer token in the arousal prompt
-) -> tuple[str, str, str]:  # prefix, text, suffix; their concatenation is the prompt
-    """The prompt of Appendix A in three parts, of which only the middle one may be truncated.
-    Raises UserError for an unknown dimension or `faithful_to`."""
-    answer = "" if faithful_to == "release" and dimension == "arousal" else ANSWER_TOKEN
-    prefix = _COARSE_PREFIX.format(task=_task_sentence(dimension, faithful_to),
-                                   language=_one_line(language), domain=_one_line(domain))
-    suffix = f"\nAspect: {_one_line(clean_aspect(aspect))}\n\nOutput: {answer}"
-    return prefix, f" {_one_line(text)}", suffix
-
-# %% ../nbs/04_prompts.ipynb #f3a4afdd
 def coarse_prompt(
     dimension: str,  # "valence" or "arousal"
     language: str,  # language code, e.g. "eng"
@@ -102,9 +84,14 @@ def coarse_prompt(
     text: str,  # the review
     aspect: str,  # the aspect as the corpus has it; NULL reads "general sentiment"
     faithful_to: str = "paper",  # "release": no answer token in the arousal prompt
-) -> str:  # the whole prompt; the digit is predicted at its last position
-    "The valence or arousal LLM prompt of Appendix A."
-    return "".join(coarse_parts(dimension, language, domain, text, aspect, faithful_to))
+) -> tuple[str, str, str]:  # prefix, text and suffix; joined, they are the prompt
+    """The valence or arousal LLM prompt of Appendix A; its last position predicts the digit.
+    Raises UserError for an unknown dimension or `faithful_to`."""
+    answer = "" if faithful_to == "release" and dimension == "arousal" else ANSWER_TOKEN
+    prefix = _COARSE_PREFIX.format(task=_task_sentence(dimension, faithful_to),
+                                   language=_one_line(language), domain=_one_line(domain))
+    suffix = f"\nAspect: {_one_line(clean_aspect(aspect))}\n\nOutput: {answer}"
+    return prefix, f" {_one_line(text)}", suffix
 
 # %% ../nbs/04_prompts.ipynb #3276bd53
 VARIANTS = {"joint": ("valence", "arousal"), "separate-valence": ("valence",),
@@ -119,8 +106,7 @@ _GUIDANCE_LINES = {
     "release": {"valence": _MERGED_VALENCE, "arousal": "A:bin={bin} pLow={pLow} exp={exp}"},
     "separate": {"valence": "V:bin={bin}", "arousal": "A:bin={bin}"}}
 
-# %% ../nbs/04_prompts.ipynb #b2f960c1
-def _guidance_line(dimension: str, guidance: dict[str, str], style: str = "paper") -> str:
+def _guidance_line(dimension: str, guidance: dict[str, str], style: str) -> str:
     "The `V:` or `A:` line of the encoder's input in Appendix A."
     template = _GUIDANCE_LINES[style][dimension]
     try: return template.format(**guidance)
@@ -130,17 +116,16 @@ def _guidance_line(dimension: str, guidance: dict[str, str], style: str = "paper
 
 # %% ../nbs/04_prompts.ipynb #1fea588c
 def encoder_input(
-    variant: str,  # "joint", "separate-valence" or "separate-arousal"
-    language: str,  # language code, e.g. "eng"
-    domain: str,  # domain, e.g. "laptop"
+    variant: str,  # one of `VARIANTS`
+    language: str,  # e.g. "eng"
+    domain: str,  # e.g. "laptop"
     text: str,  # the review
-    aspect: str,  # the aspect as the corpus has it; NULL reads "general sentiment"
-    valence_guidance: dict[str, str] | None = None,  # tokens of the valence LLM for this row
-    arousal_guidance: dict[str, str] | None = None,  # tokens of the arousal LLM for this row
+    aspect: str,  # as the corpus has it
+    valence_guidance: dict[str, str] | None = None,  # of this row
+    arousal_guidance: dict[str, str] | None = None,  # of this row
     faithful_to: str = "paper",  # "release": its features, on one line, a bar between dimensions
 ) -> str:  # the instruction-style input of the encoder
-    """The E5 encoder input of Appendix A.  Raises UserError for an unknown variant or
-    `faithful_to`, and for guidance that lacks a token."""
+    "The E5 encoder input of Appendix A.  Raises UserError where the guidance lacks a token."
     dimensions = VARIANTS[check_choice("variant", variant, VARIANTS)]
     check_choice("faithful_to", faithful_to, FAITHFUL_TO)
     tokens = {"valence": valence_guidance, "arousal": arousal_guidance}

@@ -136,7 +136,7 @@ def test_answer_position(qwen):
 @pytest.mark.parametrize("dimension", ["valence", "arousal"])
 def test_prompt_boundaries(qwen, dimension, text):
     """The instructions end where the text begins; the answer token is the last one and the only one of its kind."""
-    prefix, middle, suffix = prompts.coarse_parts(dimension, "eng", "laptop", text, "keyboard")
+    prefix, middle, suffix = prompts.coarse_prompt(dimension, "eng", "laptop", text, "keyboard")
     tokens = qwen(prefix + middle + suffix)
     assert tokens == qwen(prefix) + qwen(middle + suffix)
     assert tokens[-1] == qwen(prompts.ANSWER_TOKEN)[0] and tokens.count(tokens[-1]) == 1
@@ -146,14 +146,14 @@ def test_prompt_boundaries(qwen, dimension, text):
 @pytest.mark.parametrize("text", TEXTS)
 def test_aspects_of_one_text_share_its_tokens(qwen, text):
     """Prompts of one text differ in the aspect alone, which is what computing shared tokens once rests on."""
-    first, second = (qwen(prompts.coarse_prompt("valence", "eng", "laptop", text, aspect)) for aspect in ("keyboard", "屏幕"))
+    first, second = (qwen("".join(prompts.coarse_prompt("valence", "eng", "laptop", text, aspect))) for aspect in ("keyboard", "屏幕"))
     shared = next(place for place, pair in enumerate(zip(first, second)) if pair[0] != pair[1])
-    assert first[:shared] == qwen("".join(prompts.coarse_parts("valence", "eng", "laptop", text, "")[:2]) + "\nAspect:")
+    assert first[:shared] == qwen("".join(prompts.coarse_prompt("valence", "eng", "laptop", text, "")[:2]) + "\nAspect:")
 
 
 def test_length_of_a_printed_example(qwen):
     """The instructions cost few of the 384 tokens: about 60 before the text and 10 behind it."""
-    prefix, _, suffix = prompts.coarse_parts("valence", "eng", "laptop", "", "keyboard")
+    prefix, _, suffix = prompts.coarse_prompt("valence", "eng", "laptop", "", "keyboard")
     assert len(qwen(prefix)) + len(qwen(suffix)) < 80
 
 
