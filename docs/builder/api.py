@@ -83,14 +83,22 @@ def signature(node: Definition) -> str:
     return f"{node.name}({ast.unparse(bare.args)})"
 
 
-def api_section(node: Definition, comments: dict[int, str], module: str, kind: str = "") -> str:
-    """One definition in MyST: signature, docstring, fields, and a class's public methods."""
+def public_methods(node: ast.ClassDef) -> list[ast.FunctionDef]:
+    """The methods of a class without an underscore."""
+    return [part for part in node.body
+            if isinstance(part, ast.FunctionDef) and part.name[0] != "_"]
+
+
+def api_section(node: Definition, comments: dict[int, str], module: str,
+                methods: tuple[str, ...] = (), kind: str = "") -> str:
+    """One definition in MyST: signature, docstring, fields, and a class's public methods.
+
+    `methods` are sections of those that a class inherits from a private one."""
     is_class = isinstance(node, ast.ClassDef)
-    methods = [part for part in node.body if is_class and isinstance(part, ast.FunctionDef)
-               and part.name[0] != "_"]
     fields = (class_fields if is_class else function_fields)(node, comments)
-    parts = [literal(ast.get_docstring(node) or ""), "\n".join(fields),
-             *[api_section(part, comments, module, "method") for part in methods]]
+    own = public_methods(node) if is_class else []
+    parts = [literal(ast.get_docstring(node) or ""), "\n".join(fields), *methods,
+             *[api_section(part, comments, module, kind="method") for part in own]]
     fence, role = "`" * (3 if kind else 4), kind or ("class" if is_class else "function")
     body = "\n\n".join(part for part in parts if part)
     return f"{fence}{{py:{role}}} {signature(node)}\n:module: {module}\n\n{body}\n{fence}"

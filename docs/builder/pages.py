@@ -6,7 +6,14 @@ from collections.abc import Callable
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from builder.api import api_section, code_span, definitions, line_comments
+from builder.api import (
+    Definition,
+    api_section,
+    code_span,
+    definitions,
+    line_comments,
+    public_methods,
+)
 from builder.chapters import Chapter
 from dimabsa_nb.core import UserError
 
@@ -95,15 +102,33 @@ def head(one: Chapter, source: str) -> str:
     return f"# {one.title}{module}\n\n{one.sentence}\n\n{rest}".strip()
 
 
-def page_cells(cell: Cell, one: Chapter, names: dict[str, str], where: str) -> list[Cell]:
+def inherited_methods(notebook: Cell, module: str) -> dict[str, tuple[str, ...]]:
+    """Private class of a notebook -> the API sections of its public methods."""
+    sources = [cell.source for cell in notebook.cells
+               if cell.cell_type == "code" and "export" in directives(cell.source)]
+    return {node.name: tuple(api_section(method, line_comments(source), module, kind="method")
+                             for method in public_methods(node))
+            for source in sources for node in definitions(source)
+            if node.name[0] == "_" and hasattr(node, "bases")}
+
+
+def documented(node: Definition, source: str, module: str,
+               inherited: dict[str, tuple[str, ...]]) -> Cell:
+    """The API section of a public definition."""
+    bases = [getattr(base, "id", "") for base in getattr(node, "bases", [])]
+    methods = tuple(section for base in bases for section in inherited.get(base, ()))
+    return new_markdown_cell(api_section(node, line_comments(source), module, methods))
+
+
+def page_cells(cell: Cell, one: Chapter, names: dict[str, str],
+               inherited: dict[str, tuple[str, ...]], where: str) -> list[Cell]:
     """The cells of the page that one cell of a notebook becomes."""
     if cell.cell_type == "raw": return []
     if cell.cell_type == "markdown":
         return [new_markdown_cell(admonitions(cross_references(cell.source, names)))]
     found = directives(cell.source)
     if HIDDEN & found.keys(): return []
-    comments = line_comments(cell.source) if "export" in found else {}
-    sections = [new_markdown_cell(api_section(node, comments, f"dimabsa_nb.{one.module}"))
+    sections = [documented(node, cell.source, f"dimabsa_nb.{one.module}", inherited)
                 for node in definitions(cell.source)
                 if "export" in found and node.name[0] != "_"]
     return [*sections, code_cell(cell, where)]
@@ -113,9 +138,10 @@ def page(notebook: Cell, one: Chapter, names: dict[str, str],
          below: Callable[[Cell], list[str]] = lambda cell: []) -> Cell:
     """A notebook for MyST-NB; `below` gives the Markdown that follows a cell."""
     opening, *others = notebook.cells
+    inherited = inherited_methods(notebook, f"dimabsa_nb.{one.module}")
     cells = [new_markdown_cell(head(one, opening.source)), *map(new_markdown_cell, below(opening))]
     for place, cell in enumerate(others, 1):
-        cells += page_cells(cell, one, names, f"{one.path.name}, cell {place}")
+        cells += page_cells(cell, one, names, inherited, f"{one.path.name}, cell {place}")
         cells += map(new_markdown_cell, below(cell))
     for place, cell in enumerate(cells): cell["id"] = f"{place:04d}"
     return new_notebook(cells=cells, metadata=KERNEL)
