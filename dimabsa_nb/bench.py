@@ -446,7 +446,7 @@ def ratios_figure(
              and " aspects " not in line["name"]][::-1]
     names, ratios = [line["name"] for line in shown], [line["ratio"] for line in shown]
     figure, axes = plt.subplots(figsize=(7, 0.42 * len(shown) + 0.8))
-    axes.barh(names, ratios, color=PALETTE[1], edgecolor="black", linewidth=0.6)
+    axes.barh(names, ratios, color=PALETTE[4], edgecolor="black", linewidth=0.6)
     for place, (name, ratio) in enumerate(zip(names, ratios)):
         target = _TARGETS.get(name, (0,))[0]
         axes.annotate(f"{ratio:.1f}", (max(ratio, target), place), xytext=(9, 0),

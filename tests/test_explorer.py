@@ -203,7 +203,7 @@ def test_the_command(toy, monkeypatch, tmp_path):
     assert answer.exit_code == 0 and (tmp_path / "page.html").read_bytes() == written.read_bytes()
 
 
-@pytest.mark.parametrize("profile, words", [("idle", "profile idle has not been run here; run it first: dimabsa run idle\n"), ("none", "no profile 'none'; there are: idle, toy\n")])
+@pytest.mark.parametrize("profile, words", [("idle", "idle has not been run here; run it first: dimabsa run idle\n"), ("none", "no profile 'none'; there are: idle, toy\n")])
 def test_what_cannot_be_shown_is_one_line(toy, monkeypatch, profile, words):
     monkeypatch.chdir(toy[0])
     answer = CliRunner().invoke(app, ["report", profile])
