@@ -291,7 +291,7 @@ def train_encoder(
     learning_rate: float = 2e-5,  # section 3.2
     weight_decay: float = 0.01,  # section 3.2
     warmup: float = 0.06,  # share of the steps, section 3.2
-    decay: bool = False,  # linear, as in the release
+    decay: bool = False,  # to zero
     batch_size: int = 64,  # section 3.2
     epochs: int = 3,  # as in the release
     token_budget: int = 4096,  # tokens of one forward pass
@@ -326,29 +326,26 @@ def save_pretrained(
     write_settings(folder / _SETTINGS_FILE, settings | {"base": lasting_name(settings["base"])})
 
 # %% ../nbs/13_encoder.ipynb #5a9ef849
-def _load_trained(model: RegressionEncoder, path: Path) -> None:
-    "Fill a model's trained parameters from a file."
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    "The tensors of a file."
     from safetensors import SafetensorError
     from safetensors.torch import load_file
-    wanted, remedy = trained_parameters(model), "train again, or copy the folder again"
-    try: tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); {remedy}") from None
-    odd = sorted(set(tensors) ^ set(wanted)) or [name for name, value in wanted.items()
-                                                 if tensors[name].shape != value.shape]
-    if odd:
-        raise UserError(f"{path}: its tensor {odd[0]} and its settings do not belong together; "
-                        f"{remedy}")
-    for name, value in wanted.items(): value.data.copy_(tensors[name])
+    try: return load_file(path)
+    except (SafetensorError, OSError) as error: raise UserError(
+        f"{path}: cannot be read ({error}); train again, or copy the folder again") from None
 
-# %% ../nbs/13_encoder.ipynb #c244ec23
 def _load_encoder(folder: Path) -> tuple:
-    "A trained encoder, its tokenizer and its settings."
+    "Model, tokenizer and settings."
     from transformers import AutoTokenizer
     settings = read_settings(folder / _SETTINGS_FILE, _SETTINGS, "33_train_encoder")
     model, _ = new_encoder(settings["base"], settings["variant"], settings["dropout"], None,
                            settings["frozen_embeddings"], settings["frozen_layers"])
-    _load_trained(model, folder / _WEIGHTS_FILE)
+    wanted, tensors = trained_parameters(model), _read_tensors(folder / _WEIGHTS_FILE)
+    odd = sorted(set(tensors) ^ set(wanted)) or [name for name, value in wanted.items()
+                                                 if tensors[name].shape != value.shape]
+    if odd: raise UserError(f"{folder / _WEIGHTS_FILE}: its tensor {odd[0]} and its settings do "
+                            "not belong together; train again, or copy the folder again")
+    for name, value in wanted.items(): value.data.copy_(tensors[name])
     model.frozen_states = None
     return model.eval(), AutoTokenizer.from_pretrained(folder), settings
 
