@@ -146,7 +146,8 @@ def _describe(chain: Chain, stage: Stage, parts: dict[str, object], seconds: flo
 # %% ../nbs/16_pipeline.ipynb #b782d3ce
 def _run_stage(chain: Chain, stage: Stage, parts: dict[str, object]) -> Record:
     "Run a stage, or continue it, and put its folder in place."
-    start, partial, folder = time.monotonic(), _partial_folder(chain, stage), chain.folder(stage.name)
+    folder, partial = chain.folder(stage.name), _partial_folder(chain, stage)
+    start = time.monotonic()
     if not _can_continue(chain, stage, parts): shutil.rmtree(partial, ignore_errors=True)
     write_atomic(partial/"key", hash_of(parts))
     if not (partial/"record.json").is_file():
@@ -183,14 +184,14 @@ def refuse_changes(
     "Raises UserError if the run departs from its profile, so that it cannot be published."
     if chain.changes:
         raise UserError(f"results/{chain.profile} is for profile {chain.profile} as it stands, but "
-                        f"this run has {', '.join(chain.changes)}; leave out --publish or the rest")
+                        f"this run has {', '.join(chain.changes)}; leave out --publish, or what differs")
 
 # %% ../nbs/16_pipeline.ipynb #6c77ea14
 def _with_inputs(chain: Chain, stages: list[Stage]) -> list[Stage]:
     "Add to some stages all that they read, in the chain's order."
     names = {stage.name for stage in stages}
     for name, stage in reversed(chain.stages.items()):
-        if name in names: names |= {other for other in stage.upstream.values() if chain.has_run(other)}
+        if name in names: names |= {*filter(chain.has_run, stage.upstream.values())}
     return [stage for name, stage in chain.stages.items() if name in names]
 
 def _refuse_other_inputs(chain: Chain, stages: list[Stage]):

@@ -82,6 +82,9 @@ def test_another_seed_gives_other_predictions(undisturbed, tmp_path):
     ours, theirs = (read_jsonl(folder / "runs/smoke/33_train_encoder@joint/predictions.jsonl") for folder in (root, undisturbed))
     assert ours["row"].tolist() == theirs["row"].tolist()
     assert (ours["valence"] != theirs["valence"]).mean() > 0.9
+    compared = json.loads(dimabsa(root, "compare", undisturbed / "runs/smoke", "smoke", "--json"))
+    [difference] = compared["differences"]
+    assert compared["rows"] == len(ours) and difference["system"] == "joint" and difference["low"] < difference["difference"] < difference["high"]
 
 
 def test_second_run_is_cached_and_quick(undisturbed):

@@ -95,6 +95,8 @@ def test_score_for_people(corpus):
     (["verify", "toy", "--name", "../a"], "--name ../a: a run's name has letters"),
     (["report", "toy", "--name", "toy-2"], "toy-2 has not been run here; run it first: dimabsa run toy --name toy-2"),
     (["parameters", "toy", "33_train_encoder"], "no stage '33_train_encoder'; there are: 91_dataset"),
+    (["compare", "toy", "nowhere"], "toy: neither a run in runs/ nor a folder with table2.csv"),
+    (["compare", "toy", "toy"], "give two different runs or more"),
     (["run", "toy", "--only", "91_dataset", "--from", "91_dataset"], "--only 91_dataset and --from 91_dataset exclude each other"),
     (["run", "toy", "--dry-run", "--only", "91_dataset", "--from", "91_dataset"], "exclude each other"),
     (["run", "toy", "--only", "33_train_encoder"], "no stage '33_train_encoder'; there are: 91_dataset"),
@@ -152,6 +154,24 @@ def test_parameters_before_and_after_a_run(toy):
     assert said == "out: runs/by-hand/91_dataset\nvalue: 1.0e-05\n" and not (toy / "runs").exists()
     call("run", "toy", "-p", "value=1e-5")
     assert (toy / "runs/toy/91_dataset/parameters.yaml").read_text() == said
+
+
+def committed(folder, n=2, joint=1.25):
+    """A results folder: Table 2 and nothing else."""
+    folder.mkdir()
+    (folder / "table2.csv").write_text(f"pair,n,joint_rmse_va,separate_rmse_va\neng_laptop,{n},{joint},1.5\nmacro,{n},{joint},1.5\nmicro,{n},{joint},1.5\n")
+    return folder
+
+
+def test_results_folders_are_compared_without_intervals(toy):
+    committed(toy / "ours"), committed(toy / "theirs", joint=1.0), committed(toy / "larger", n=3)
+    answer = json.loads(call("compare", "ours", "theirs", "--json").stdout)
+    assert answer["rows"] == 2 and answer["runs"]["theirs"]["joint"]["macro"] == 1.0
+    assert answer["differences"] == [{"run": "theirs", "system": system, "difference": gap, "low": None, "high": None, "p": None}
+                                     for system, gap in (("joint", -0.25), ("separate", 0.0))]
+    lines = call("compare", "ours", "theirs").stdout.splitlines()
+    assert lines[0].split() == "pair n ours joint ours separate theirs joint theirs separate".split()
+    assert "larger and ours are scored on different gold rows" in refused("compare", "ours", "larger")
 
 
 def test_verify_compares_with_the_last_commit(toy):
