@@ -14,7 +14,7 @@ def committed_records(root: Path, profile: str) -> dict[str, Record]:
     """A profile's committed records by stage; raises UserError where there are none."""
     paths = sorted((Path(root) / "results" / profile / "records").glob("*.json"))
     if not paths:
-        raise UserError(f"results/{profile}/records: no records; run `dimabsa run {profile}`")
+        raise UserError(f"results/{profile}/records: no records; run `dimabsa run {profile} --publish`")
     return {path.stem: Record.model_validate_json(path.read_bytes()) for path in paths}
 
 
@@ -56,7 +56,7 @@ def published(root: Path, record: Record, name: str) -> Path:
     if not path.is_file() or file_sha256(path) != record.outputs.get(name):
         raise UserError(
             f"{path.relative_to(root)}: is not what {record.stage} of profile {record.profile} "
-            f"recorded; run `dimabsa run {record.profile}` and commit its results")
+            f"recorded; `dimabsa run {record.profile} --publish` writes it anew")
     return path
 
 

@@ -81,8 +81,9 @@ def parameters_table(root: Path, one: Chapter) -> str:
     values = profile_values(root, one.path.stem)
     lines = ["| parameter | default | meaning | in profiles |", "| :--- | :--- | :--- | :--- |"]
     for name, (default, meaning) in parameter_meanings(one.path).items():
-        shown, set_to = code_span(repr(default)), values.get(name, {})
-        other = "" if name in FILLED_IN else by_profile(set_to, shown) if set_to else "–"
+        if name in FILLED_IN or name not in values: continue
+        shown = code_span(repr(default))
+        other = by_profile(values[name], shown)
         lines.append(f"| {code_span(name)} | {shown} | {literal(meaning)} | {other} |")
     return "\n".join(lines)
 
@@ -119,7 +120,7 @@ def costs_table(root: Path, stem: str) -> str:
 def below_parameters(root: Path, one: Chapter) -> str:
     """The sections that follow the parameters of a run notebook."""
     return ("## What each parameter means\n\nThe last column holds what profiles set instead of "
-            "the default; – marks folders, which the runner fills in.\n\n"
+            "the default. The runner fills in the folders.\n\n"
             f"{parameters_table(root, one)}\n\n## What it cost\n\nIn the committed runs.\n\n"
             f"{costs_table(root, one.path.stem)}")
 
