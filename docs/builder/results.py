@@ -14,7 +14,8 @@ def committed_records(root: Path, profile: str) -> dict[str, Record]:
     """A profile's committed records by stage; raises UserError where there are none."""
     paths = sorted((Path(root) / "results" / profile / "records").glob("*.json"))
     if not paths:
-        raise UserError(f"results/{profile}/records: no records; run `dimabsa run {profile} --publish`")
+        raise UserError(f"results/{profile}/records: no records; run "
+                        f"`dimabsa run {profile} --publish`")
     return {path.stem: Record.model_validate_json(path.read_bytes()) for path in paths}
 
 
