@@ -58,9 +58,9 @@ def json_schema(
     labels: Sequence[str] = (),  # the label names allowed; none given: any
 ) -> dict[str, object]:  # JSON Schema, draft 2020-12
     "The contract's schema."
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Answer.model_json_schema()
+    schema = Answer.model_json_schema()
     if labels: schema["properties"]["labels"]["items"] = {"enum": list(labels)}
-    return schema
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
 
 # %% ../../nbs/21_emoloom_contract.ipynb #d471ffe4
 PROMPT_VERSION = "emoloom-1"

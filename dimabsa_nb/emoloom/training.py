@@ -10,7 +10,6 @@ __all__ = ['MIN_PROBABILITY', 'WEIGHTS', 'valence_flip', 'verifier_accuracy', 'f
 import math
 import random
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,11 +99,10 @@ def _pool_shares(sizes: list[int], temperature: float) -> np.ndarray:
     return powers / powers.sum()
 
 # %% ../../nbs/22_emoloom_training.ipynb #011b9acf
-def _draw_mixture(pools: Sequence[str], labels: np.ndarray, steps: int, batch_size: int, seed: int,
+def _draw_mixture(pools: np.ndarray, labels: np.ndarray, steps: int, batch_size: int, seed: int,
                   temperature: tuple[float, float]) -> tuple[list[np.ndarray], list[float]]:
-    "Row positions and temperature of each step; `labels` is (rows, labels), 0 or 1."
+    "Row positions and temperature of each step; `pools` (rows,) A or B, `labels` (rows, labels)."
     chance, (highest, lowest) = np.random.default_rng([seed, 17]), temperature
-    pools = np.array(pools)
     members = [np.flatnonzero(pools == name) for name in ("A", "B") if (pools == name).any()]
     queues, counts, now = [[] for _ in members], np.zeros(labels.shape[1]), highest
     batches, temperatures = [], []
@@ -143,7 +141,7 @@ class _Verifier:
     intercepts: np.ndarray  # (4,)
     known: np.ndarray  # (4,) bool: appraisals that had examples of both kinds
 
-    def scores(self, texts: Sequence[str]) -> np.ndarray:
+    def scores(self, texts: list[str]) -> np.ndarray:
         "Log odds of each appraisal, (texts, 4)."
         counted = [[self.words[word] for word in WORD.findall(text.lower()) if word in self.words]
                    for text in texts]
@@ -151,8 +149,8 @@ class _Verifier:
 
 def verifier_accuracy(
     verifier: _Verifier,  # frozen
-    texts: Sequence[str],  # texts it has not seen
-    labels: Sequence[list[str]],  # their labels
+    texts: list[str],  # texts it has not seen
+    labels: list[list[str]],  # their labels
 ) -> dict[str, float | None]:  # appraisal -> share of weak labels it agrees with, if there are any
     "How often the verifier agrees with the weak labels of other texts."
     targets = np.array([*map(_appraisal_targets, labels)])
@@ -162,8 +160,8 @@ def verifier_accuracy(
 
 # %% ../../nbs/22_emoloom_training.ipynb #ac9269a6
 def fit_verifier(
-    texts: Sequence[str],  # training texts
-    labels: Sequence[list[str]],  # their labels, GoEmotions or Ekman names
+    texts: list[str],  # training texts
+    labels: list[list[str]],  # their labels, GoEmotions or Ekman names
 ) -> _Verifier:  # frozen
     "The appraisal classifier (EmoLoom abstract), trained on weak labels."
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -261,6 +259,14 @@ class TrainingData:
 
     def __len__(self): return len(self.prompts)
 
+def _targets(data: TrainingData, piece: list[int], device: torch.device) -> list[torch.Tensor]:
+    "Answer tokens' row, L_sft mask, rationale mask and id; rows' labels, VAD and appraisals."
+    owner = [np.full(len(data.answers[k]), row) for row, k in enumerate(piece)]
+    lists = (owner, *([part[k] for k in piece] for part in (data.sft, data.phrase, data.answers)))
+    flat = [torch.from_numpy(np.concatenate(part)) for part in lists]
+    rows = [part[piece] for part in (data.labels, data.vad, data.atoms)]
+    return [values.to(device) for values in flat + rows]
+
 # %% ../../nbs/22_emoloom_training.ipynb #03881396
 def training_data(
     rows: pd.DataFrame,  # text, labels, VAD
@@ -298,8 +304,7 @@ def _initialise_heads(model: EmoLoomModel, data: TrainingData, token_budget: int
                             for piece in token_batches(some, token_budget)])
         model.centre.copy_(states.mean(0))
         model.spread.copy_(states.std(0, correction=0) + 1e-3)
-        mean = data.vad.nanmean(0).nan_to_num(0.5).clamp(0.01, 0.99)
-        model.vad_head.bias.copy_(torch.logit(mean))
+        model.vad_head.bias.copy_(data.vad.nanmean(0).nan_to_num(0.5).clamp(0.01, 0.99).logit())
 
 # %% ../../nbs/22_emoloom_training.ipynb #15c8e9ec
 def _chunk_terms(states: torch.Tensor, weight: torch.Tensor, cap: float | None,
@@ -329,8 +334,8 @@ def piece_terms(
     piece: list[int],  # positions of some rows
     features: torch.Tensor,  # (vocabulary, 8)
     intercepts: torch.Tensor,  # (4,) of the verifier
-) -> tuple:  # {loss: (rows,) sums}, (label log odds, VAD), (rows, 8) expected features
-    "Every loss of some rows, row by row."
+) -> tuple[dict[str, torch.Tensor], tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
+    "Sums of each loss (rows,); label log odds and VAD; expected features (rows, 8)."
     counts = [len(data.answers[k]) + 1 for k in piece]
     states = _model_states(model, [data.prompts[k] + data.answers[k] for k in piece], counts)
     states = states.split(counts)
@@ -345,16 +350,6 @@ def piece_terms(
              "vad": _vad_loss(predicted, vad), "vadkeep": _vadkeep_loss(expected, vad),
              "appraisal": _appraisal_loss(expected, intercepts, atoms)}
     return terms, (logits, predicted), expected
-
-# %% ../../nbs/22_emoloom_training.ipynb #45846983
-def _targets(data: TrainingData, piece: list[int], device: torch.device) -> list[torch.Tensor]:
-    """Over the answer tokens of some rows: the row, counted or not, rationale or not, the token;
-    then the rows' labels, VAD and appraisals."""
-    owner = [np.full(len(data.answers[k]), row) for row, k in enumerate(piece)]
-    lists = (owner, *([part[k] for k in piece] for part in (data.sft, data.phrase, data.answers)))
-    flat = [torch.from_numpy(np.concatenate(part)) for part in lists]
-    rows = [part[piece] for part in (data.labels, data.vad, data.atoms)]
-    return [values.to(device) for values in flat + rows]
 
 # %% ../../nbs/22_emoloom_training.ipynb #a179bd85
 WEIGHTS = {"sft": 1.0, "cls": 0.1, "vad": 0.1, "vadkeep": 0.05, "appraisal": 0.05}
@@ -412,7 +407,7 @@ def build_training_inputs(
     max_length: int,  # tokens of a prompt
 ) -> tuple[TrainingData, torch.Tensor, torch.Tensor]:  # features (vocabulary, 8); intercepts (4,)
     "All that the losses read, with what the frozen verifier tells. Raises as `training_data`."
-    mean = tuple(rows[list(VAD_AXES)].astype(float).mean().fillna(0.5).tolist())
+    mean = tuple(float(np.nan_to_num(rows[axis].mean(), nan=0.5)) for axis in VAD_AXES)
     data = training_data(rows, tokenizer, names, lexicon, mean, max_length)
     texts = [f"{row.text} {rationale(row.text, row.labels, lexicon)}" for row in rows.itertuples()]
     verifier = fit_verifier(texts, rows["labels"].tolist())
@@ -431,7 +426,7 @@ def train_emoloom(
     lexicon: Lexicon,  # for rationales and flips
     learning_rate: float = 5e-4,  # the peak
     batch_size: int = 8,  # rows of a step
-    epochs: int = 1,  # as many draws as rows, each
+    epochs: int = 1,  # each as many draws as rows
     max_length: int = 256,  # tokens of a prompt
     token_budget: int = 2048,  # tokens of a forward pass
     seed: int = 42,  # of order, flips, dropout
@@ -465,14 +460,14 @@ def _summary(rows: pd.DataFrame, batches: list[np.ndarray], temperatures: list[f
             "drawn_from_b": round(float((pools[np.concatenate(batches)] == "B").mean()), 4),
             "temperature": [temperatures[0], temperatures[-1]]}
 
-# %% ../../nbs/22_emoloom_training.ipynb #a5b6d9ec
+# %% ../../nbs/22_emoloom_training.ipynb #9ec34a64
 def _fit_mixture(model: EmoLoomModel, rows: pd.DataFrame, inputs: tuple, schedule: Schedule,
                  batch_size: int, temperature: tuple, weights: dict[str, float],
                  token_budget: int, seed: int, **settings) -> dict[str, object]:
     "Draw the order of a run and train in it; a head whose loss is off is not trained."
     data, features, intercepts = inputs
-    batches, temperatures = _draw_mixture(rows["pool"], data.labels.numpy(), schedule.steps,
-                                          batch_size, seed, temperature)
+    batches, temperatures = _draw_mixture(rows["pool"].to_numpy(), data.labels.numpy(),
+                                          schedule.steps, batch_size, seed, temperature)
     _initialise_heads(model, data, token_budget)
     for head, name in ((model.label_head, "cls"), (model.vad_head, "vad")):
         head.requires_grad_(bool(weights[name]))
@@ -481,6 +476,5 @@ def _fit_mixture(model: EmoLoomModel, rows: pd.DataFrame, inputs: tuple, schedul
         return _emoloom_backward(model, data, drawn, features, intercepts, weights, token_budget)
     digest = fingerprint({"vad": data.vad, "labels": data.labels, "features": features},
                          data.prompts, data.answers, batches, weights, token_budget)
-    history = fit(model, backward, schedule, seed=seed, description="EmoLoom", data=digest,
-                  **settings)
-    return history | _summary(rows, batches, temperatures)
+    return fit(model, backward, schedule, seed=seed, description="EmoLoom", data=digest,
+               **settings) | _summary(rows, batches, temperatures)
