@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def execute(path):
             continue
         outputs = shell.run(code)
         if shell.exc:
-            raise SystemExit(f"{Path(path).name}, cell {number}:\n{shell.prettytb(fname=path)}")
+            lines = traceback.format_exception(shell.exc)
+            raise SystemExit(f"{Path(path).name}, cell {number}:\n{code}\n\n{''.join(lines[-6:])}")
         cell["outputs"] = [tidy(output) for output in outputs if output.get("name") != "stderr"]
         cell["execution_count"] = None
     return notebook
