@@ -195,7 +195,7 @@ def screening_chain(
     budget: float = 0.0,  # seconds a candidate; 0 sets no limit
     overrides: list[str] = (),  # as for `profiles.load_chain`
     root: str | Path | None = None,  # the repository
-) -> Chain:  # of the profile name "screen"
+) -> Chain:  # of the run named "screen"
     "The chain that screens these models. Raises UserError at too many models or a negative budget."
     if len(models) > len(_SLOTS):
         raise UserError(f"{len(models)} models; a screening holds {len(_SLOTS)} at most: split "
@@ -209,4 +209,4 @@ def screening_chain(
             if name.split("@")[0] in ("30_prepare_rows", "34_screen_model", "95_screening")}
     for stage in kept.values():
         stage.upstream = {key: other for key, other in stage.upstream.items() if other in kept}
-    return replace(chain, profile="screen", stages=kept)
+    return replace(chain, run="screen", stages=kept)
