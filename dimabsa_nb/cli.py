@@ -80,10 +80,10 @@ def _print_rows(rows: list[dict[str, object]], decimals: int = 3):
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 # %% ../nbs/29_cli.ipynb #3955bdb6
-def _load(profile: str, parameter: list, released: Path | None = None, name: str | None = None,
-          dry: bool = False, publish: bool = False) -> Chain:
+def _load(profile: str, parameter: list | None, released: Path | None = None,
+          name: str | None = None, dry: bool = False, publish: bool = False) -> Chain:
     "Load a profile's chain for a run, and find its corpora."
-    overrides = [*parameter, *([f"released={str(released)!r}"] if released else [])]
+    overrides = [*(parameter or ()), *([f"released={str(released)!r}"] if released else [])]
     chain = load_chain(profile, overrides, name=name)
     if publish: refuse_changes(chain)
     return resolve_corpus(chain, dry)
@@ -103,13 +103,13 @@ def run(
     profile: _Profile,
     only: Annotated[list[str], typer.Option(
         metavar="STAGE", help="Run only this stage or notebook (repeatable). Upstream results "
-                              "are reused, or computed if missing.")] = [],
+                              "are reused, or computed if missing.")] = None,
     start: Annotated[str, typer.Option(
         "--from", metavar="STAGE", help="Run this stage or notebook and all later ones.")] = None,
     force: Annotated[bool, typer.Option(help="Run even what is up to date.")] = False,
     dry_run: Annotated[bool, typer.Option(
         "--dry-run", help="Print what would run, and why.")] = False,
-    parameter: _Parameters = [],
+    parameter: _Parameters = None,
     released: _Released = None,
     name: _Name = None,
     publish: _Publish = False,
@@ -132,7 +132,7 @@ def _print_plan(chain: Chain, stages):
 @app.command()
 def status(
     profile: _Profile,
-    parameter: _Parameters = [],
+    parameter: _Parameters = None,
     released: _Released = None,
     name: _Name = None,
     as_json: _AsJson = False,
@@ -155,7 +155,7 @@ def parameters(
     profile: _Profile,
     stage: Annotated[str, typer.Argument(
         metavar="STAGE", help="A stage, such as 33_train_encoder@joint.")],
-    parameter: _Parameters = [],
+    parameter: _Parameters = None,
     released: _Released = None,
     name: _Name = None,
 ):
@@ -195,7 +195,7 @@ def verify(
 def report(
     profile: _Profile,
     out: Annotated[Path, typer.Option(
-        "--out", "-o", help="Where to write the page; runs/RUN/explorer.html if not given.")] = None,
+        "--out", "-o", help="Where to write it; runs/RUN/explorer.html if not given.")] = None,
     name: _Name = None,
 ):
     "Write one HTML page with every prediction of a run beside its gold value."
@@ -300,7 +300,7 @@ def compare(
 def bench(
     profile: Annotated[str, typer.Option(help="Whose models and sizes to use.")] = "quick",
     force: Annotated[bool, typer.Option(help="Measure again.")] = False,
-    parameter: _Parameters = [],
+    parameter: _Parameters = None,
     name: _Name = None,
     publish: _Publish = False,
     as_json: _AsJson = False,
@@ -321,13 +321,13 @@ def screen(
     models: Annotated[list[str], typer.Argument(
         metavar="MODEL...", help="Up to five: names, local folders or hub ids.")],
     budget: Annotated[float, typer.Option(
-        metavar="SECONDS", help="Time for each model, checked after every batch; 0: no limit.")] = 0.0,
+        metavar="SECONDS", help="Time per model, checked after every batch; 0: no limit.")] = 0.0,
     profile: Annotated[str, typer.Option(help="Whose sizes to use.")] = "quick",
-    parameter: _Parameters = [],
+    parameter: _Parameters = None,
 ):
     "Screen small language models for emotion, VAD and the coarse digits."
     from dimabsa_nb.emoloom.screening import screening_chain
-    chain = screening_chain(models, profile, budget, parameter)
+    chain = screening_chain(models, profile, budget, parameter or ())
     run_chain(chain, list(chain.stages.values()), False, typer.echo)
     folder = chain.folder("95_screening")/"results"/"screening"
     typer.echo((folder/"ranked.md").read_text("utf-8"))

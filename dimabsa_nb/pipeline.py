@@ -114,7 +114,8 @@ def _execute(chain: Chain, stage: Stage):
     shown, partial = sys.stderr.isatty(), _partial_folder(chain, stage)
     path = f"{chain.root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".rstrip(os.pathsep)
     os.environ.update(_ENVIRONMENT, DIMABSA_PROGRESS=str(int(shown)), PYTHONPATH=path)
-    import nbclient.exceptions, papermill
+    import nbclient.exceptions
+    import papermill
     given, opened = _stage_parameters(chain, stage), partial/"notebook.ipynb"
     try:
         papermill.execute_notebook(
@@ -184,7 +185,8 @@ def refuse_changes(
     "Raises UserError if the run departs from its profile, so that it cannot be published."
     if chain.changes:
         raise UserError(f"results/{chain.profile} is for profile {chain.profile} as it stands, but "
-                        f"this run has {', '.join(chain.changes)}; leave out --publish, or what differs")
+                        f"this run has {', '.join(chain.changes)}; leave out --publish, or what "
+                        "differs")
 
 # %% ../nbs/16_pipeline.ipynb #6c77ea14
 def _with_inputs(chain: Chain, stages: list[Stage]) -> list[Stage]:

@@ -14,7 +14,13 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from dimabsa_nb.core import DataUnavailable, UserError, read_jsonl
 from dimabsa_nb.pipeline import StageFailed, run_chain
-from dimabsa_nb.profiles import chain_status, load_chain, read_notebook, resolve_corpus, select_stages
+from dimabsa_nb.profiles import (
+    chain_status,
+    load_chain,
+    read_notebook,
+    resolve_corpus,
+    select_stages,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
