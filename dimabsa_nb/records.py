@@ -232,12 +232,12 @@ def input_digest(
              for name, stat in zip(names, stats)]
     return hash_of([[name.as_posix() for name in names], marks])
 
-# %% ../nbs/14_records.ipynb #5dab8911
 def _is_unchanged(folder: Path, name: str, recorded: str) -> bool:
     "Check one output against its record."
     path, finished = folder/name, (folder/"record.json").stat().st_mtime_ns
     return path.is_file() and (path.stat().st_mtime_ns <= finished or file_sha256(path) == recorded)
 
+# %% ../nbs/14_records.ipynb #47ce8d5f
 def _describe_change(part: str, before, now) -> str:
     "Explain why a record no longer fits."
     if part == "code": return "its code cells changed"
@@ -246,7 +246,6 @@ def _describe_change(part: str, before, now) -> str:
         names = [f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in names]
     return f"{part} changed: {', '.join(names)}"
 
-# %% ../nbs/14_records.ipynb #47ce8d5f
 def why_stale(
     folder: str | Path,  # a stage's folder
     parts: dict[str, object],  # what it depends on now: fields of its record
