@@ -10,27 +10,24 @@ __all__ = ['MEASUREMENTS', 'Settings', 'Inputs', 'speed_table', 'missed_targets'
 import json
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
-
 from .core import UserError, read_jsonl, write_jsonl
 from .corpus import balanced_subset
 from .metrics import rmse_va
-from .packed import common_prefix, sharing, token_batches, use_packed_attention
+from .packed import _common_prefix, sharing, token_batches, use_packed_attention
 from .train import Schedule, fit
-from .coarse import (add_lora, batch_probabilities, causal_model, digit_ids, draw_epoch,
+from .coarse import (_batch_probabilities, _causal_model, _digit_ids, _draw_epoch, add_lora,
     extract, load_base, sampling_weights, tokenise)
-from .encoder import (encoder_backward, encoder_ids, new_encoder,
-    pooled_states, predict_values, row_guidance, start_at_probe)
+from .encoder import (_encoder_backward, encoder_ids, new_encoder,
+    _pooled_states, predict_values, row_guidance, start_at_probe)
 from .tables import PALETTE
-from .baselines import (accuracy_split, adapter_methods, benchmark, decoder_operations,
+from .baselines import (_accuracy_split, adapter_methods, benchmark, decoder_operations,
     encoder_operations, encoder_training_method, exactness, extraction_methods, gemma_gguf,
     llama_method, llama_missing, matmul_peak, operators, padded_training, prediction_methods,
-    time_interleaved, training_methods, with_aspects)
+    time_interleaved, training_methods, _with_aspects)
 
 # %% ../nbs/28_bench.ipynb #fce01d14
 @dataclass
@@ -87,7 +84,7 @@ def _drawn_prompts(settings: Settings, inputs: Inputs,
     "Test rows of every pair in equal numbers, their prompts, and the digits' token ids."
     rows = balanced_subset(inputs.test, settings.rows_per_pair, settings.seed)
     prompts = tokenise(rows, settings.dimension, tokenizer)
-    return rows.reset_index(drop=True), prompts, digit_ids(tokenizer, settings.dimension)
+    return rows.reset_index(drop=True), prompts, _digit_ids(tokenizer, settings.dimension)
 
 def _line(name: str, ours: float, baseline: float | None, unit: str, ratio: float | None) -> dict:
     "A benchmark line without a limit."
@@ -117,7 +114,7 @@ def _measure_extraction(settings: Settings, inputs: Inputs) -> tuple[list[dict],
 # %% ../nbs/28_bench.ipynb #6f7bb839
 def _packed_limit(model, batches: list, digits: list, peak: float, **training) -> float:
     "How many prompts a second the machine's matrix product would allow."
-    causal = causal_model(model)
+    causal = _causal_model(model)
     operations = decoder_operations(causal.base_model, batches, len(digits), **training)
     return sum(map(len, batches)) * peak / operations
 
@@ -133,7 +130,7 @@ def _extraction_lines(settings: Settings, model, prompts: list,
     limit = _packed_limit(model, batches, digits, max(peak, matmul_peak()))
     lines = [benchmark(f"extraction against {_BASELINES[name]}", turns, "ours", name,
                        len(prompts), limit=limit) for name in methods if name != "ours"]
-    packed = lambda: [batch_probabilities(model, batch, digits) for batch in batches]
+    packed = lambda: [_batch_probabilities(model, batch, digits) for batch in batches]
     return lines, operators(packed, peak)
 
 # %% ../nbs/28_bench.ipynb #41d59f67
@@ -160,7 +157,7 @@ def _time_budgets(model, prompts: list, digits: list, settings: Settings) -> pd.
     methods = {budget: extraction_methods(model, prompts, digits, budget, 1)["ours"]
                for budget in budgets}
     turns = time_interleaved(methods, settings.rounds).groupby("method")
-    instruction = min(common_prefix(prompts[0], prompt) for prompt in prompts)
+    instruction = min(_common_prefix(prompts[0], prompt) for prompt in prompts)
     tokens = {budget: sum(map(len, prompts)) / sharing(prompts, budget) for budget in budgets}
     passes = {budget: len(token_batches(prompts, budget)) for budget in budgets}
     return pd.DataFrame([{
@@ -176,8 +173,8 @@ def _training_inputs(settings: Settings, inputs: Inputs, tokenizer) -> tuple:
     dimension, weights = settings.dimension, sampling_weights(rows, settings.dimension)
     return (tokenise(rows, dimension, tokenizer),
             torch.tensor(rows[dimension].to_numpy(), dtype=torch.float32),
-            digit_ids(tokenizer, dimension),
-            draw_epoch(weights, settings.batch_size, settings.seed, 0))
+            _digit_ids(tokenizer, dimension),
+            _draw_epoch(weights, settings.batch_size, settings.seed, 0))
 
 # %% ../nbs/28_bench.ipynb #ad825f90
 def _measure_training(settings: Settings, inputs: Inputs) -> tuple[list[dict], dict]:
@@ -221,9 +218,9 @@ def _measure_rows(settings: Settings, inputs: Inputs) -> tuple[list[dict], dict]
 def _measure_aspects(settings: Settings, inputs: Inputs) -> tuple[list[dict], dict]:
     "What an aspect costs against how many aspects a text has."
     model, tokenizer = load_base(settings.model)
-    digits, table, lines = digit_ids(tokenizer, settings.dimension), [], []
+    digits, table, lines = _digit_ids(tokenizer, settings.dimension), [], []
     for aspects in (1, 2, 4, 8):
-        rows = with_aspects(inputs.test, settings.texts, aspects, settings.seed)
+        rows = _with_aspects(inputs.test, settings.texts, aspects, settings.seed)
         prompts = tokenise(rows, settings.dimension, tokenizer)
         methods = extraction_methods(model, prompts, digits, settings.token_budget,
                                      settings.padded_batch)
@@ -261,7 +258,7 @@ def _time_encoders(settings: Settings, encoders: dict, sequences: list, targets:
                    order: list) -> pd.DataFrame:
     "Training steps of every method in turns."
     # the profile's probe has read every training input before the first step
-    _ = pooled_states(encoders["as in the profile"], sequences)
+    _ = _pooled_states(encoders["as in the profile"], sequences)
     methods = {name: encoder_training_method(encoder, sequences, targets, order, settings.steps,
                                              name == "padded")
                for name, encoder in encoders.items()}
@@ -309,7 +306,7 @@ def _encoder_lines(settings: Settings, model, sequences: list, order: list, pred
 # %% ../nbs/28_bench.ipynb #4a40156d
 def _measure_accuracy(settings: Settings, inputs: Inputs) -> tuple[list[dict], dict]:
     "RMSE_VA on official dev rows after either training, by seed; a seed done before is read back."
-    parts = accuracy_split(inputs.prepared, settings.accuracy_rows, settings.seed)
+    parts = _accuracy_split(inputs.prepared, settings.accuracy_rows, settings.seed)
     tables = []
     for seed in settings.seeds:
         path = inputs.folder / f"accuracy-{seed}.jsonl"
@@ -346,7 +343,7 @@ def _accuracy_of(settings: Settings, inputs: Inputs, parts: tuple, seed: int) ->
 def _train_one(method: str, model, sequences: list, rows: pd.DataFrame, settings: Settings,
                seed: int, folder: Path) -> None:
     "One epoch over the same batches with the same learning rates, padded or our way."
-    order = draw_epoch(sampling_weights(rows), settings.batch_size, seed, 0)
+    order = _draw_epoch(sampling_weights(rows), settings.batch_size, seed, 0)
     targets = torch.tensor(rows[["valence", "arousal"]].to_numpy(), dtype=torch.float32)
     schedule = Schedule(1, len(order), settings.learning_rate, warmup=0.06)
     if method == "padded":
@@ -354,7 +351,7 @@ def _train_one(method: str, model, sequences: list, rows: pd.DataFrame, settings
         return padded_training(model, sequences, targets, order, rates)
     def backward(epoch, batch):
         drawn = order[batch]
-        return encoder_backward(model, [sequences[k] for k in drawn], targets[drawn], 4096)
+        return _encoder_backward(model, [sequences[k] for k in drawn], targets[drawn], 4096)
     fit(model, backward, schedule, folder, seed=seed)
 
 MEASUREMENTS = {"extraction": _measure_extraction, "training": _measure_training,
@@ -381,8 +378,7 @@ def _target_verdict(line: dict) -> str:
     return "reached" if reached else "missed"
 
 # %% ../nbs/28_bench.ipynb #c8f3200b
-def speed_table(
-    lines: list[dict],  # benchmark lines
+def speed_table(lines: list[dict],  # benchmark lines
 ) -> pd.DataFrame:  # benchmark, ours, baseline, unit, ratio, share of peak, target, verdict
     "The benchmark lines as a table."
     table = pd.DataFrame(lines).rename(columns={"name": "benchmark",
@@ -393,8 +389,7 @@ def speed_table(
         target=table["benchmark"].map(shown).fillna(""), verdict=[*map(_target_verdict, lines)])
 
 # %% ../nbs/28_bench.ipynb #386d328c
-def missed_targets(
-    lines: list[dict],  # benchmark lines
+def missed_targets(lines: list[dict],  # benchmark lines
 ) -> list[str]:  # one clause a missed target
     "Name each missed target, and whether the machine could reach it at all."
     clauses = []
@@ -409,8 +404,7 @@ def missed_targets(
     return clauses
 
 # %% ../nbs/28_bench.ipynb #bfdbe43b
-def speed_summary(
-    lines: list[dict],  # benchmark lines
+def speed_summary(lines: list[dict],  # benchmark lines
     machine: dict[str, str | int | float],  # of `read_measurements`
 ) -> str:  # Markdown
     "The main ratios and the missed targets as sentences; what was not measured is left out."
@@ -427,8 +421,7 @@ def speed_summary(
     return text + (f" Missed: {'; '.join(missed)}." if missed else "") + "\n"
 
 # %% ../nbs/28_bench.ipynb #f6832cbc
-def seed_noise(
-    accuracy: pd.DataFrame,  # columns method ("ours", "padded"), seed, rmse_va
+def seed_noise(accuracy: pd.DataFrame,  # columns method ("ours", "padded"), seed, rmse_va
 ) -> dict[str, float | bool]:  # difference of the means (ours - padded), noise (SD), within
     "Whether our training is as accurate as the padded baseline."
     errors = accuracy.pivot(index="seed", columns="method", values="rmse_va")
@@ -437,9 +430,8 @@ def seed_noise(
     return {"difference": difference, "noise": noise, "within": abs(difference) <= noise}
 
 # %% ../nbs/28_bench.ipynb #a6eb9b7b
-def ratios_figure(
-    lines: list[dict],  # benchmark lines
-) -> "Figure":  # noqa: F821
+def ratios_figure(lines: list[dict],  # benchmark lines
+) -> "Figure":
     "Bars: how many times faster, or smaller, than the baseline; short lines: the targets."
     import matplotlib.pyplot as plt
     shown = [line for line in lines if line["unit"] in ("examples/s", "MB")
@@ -457,11 +449,10 @@ def ratios_figure(
     return figure
 
 # %% ../nbs/28_bench.ipynb #a760b81f
-def cost_figure(
-    rows: pd.DataFrame,  # columns rows, cpu_seconds
+def cost_figure(rows: pd.DataFrame,  # columns rows, cpu_seconds
     line: pd.Series,  # slope, intercept, r2 of seconds against rows
     aspects: pd.DataFrame,  # columns aspects, ours_ms, digit_head_ms
-) -> "Figure":  # noqa: F821
+) -> "Figure":
     "Cost against rows with its straight line, and cost of an aspect against aspects of a text."
     import matplotlib.pyplot as plt
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3), layout="tight")
@@ -477,8 +468,7 @@ def cost_figure(
     return figure
 
 # %% ../nbs/28_bench.ipynb #772fe485
-def read_measurements(
-    folders: list[Path | str],  # stage folders of `36_run_benchmark`
+def read_measurements(folders: list[Path | str],  # stage folders of `36_run_benchmark`
 ) -> tuple[list[dict], dict[str, pd.DataFrame], dict]:  # lines, name -> table, the machine
     """The measurements that have run, all of one machine.
 

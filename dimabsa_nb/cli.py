@@ -12,20 +12,18 @@ import os
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
-
 import pandas as pd
 import typer
 from typer.core import TyperGroup
-
 from .core import UserError, jsonable, read_jsonl, write_atomic
 from .corpus import FATAL, fetch_corpora, find_data, inspect_corpus, read_inputs, table1
 from .metrics import paired_bootstrap, score_files, submission_lines
-from .tables import format_cell, verify_tables
-from .pipeline import (Chain, StageFailed, parameters_yaml, refuse_changes, run_chain,
+from .tables import _format_cell, verify_tables
+from .pipeline import (Chain, _StageFailed, _parameters_yaml, _refuse_changes, run_chain,
                                  stale_stages)
-from .profiles import (chain_status, check_run_name, find_root, load_chain, read_profile,
-                                 resolve_corpus, select_stages, stages_named)
-from .report import join_separate, score_table, with_predictions
+from .profiles import (chain_status, _check_run_name, find_root, load_chain, read_profile,
+                                 resolve_corpus, select_stages, _stages_named)
+from .report import join_separate, score_table, _with_predictions
 from .explorer import write_report
 
 # %% ../nbs/29_cli.ipynb #7754239e
@@ -36,7 +34,7 @@ class _OneLine(TyperGroup):
         try: return super().invoke(context)
         except BrokenPipeError: raise
         except (UserError, OSError) as error: message, code = error, 2
-        except StageFailed as error: message, code = error, 1
+        except _StageFailed as error: message, code = error, 1
         except KeyboardInterrupt: message, code = "stopped; the same command goes on from here", 130
         typer.echo(str(message), err=True)
         raise typer.Exit(code)
@@ -73,7 +71,7 @@ def _print_json(value):
 def _print_rows(rows: list[dict[str, object]], decimals: int = 3):
     "Print rows as an aligned table."
     if not rows: return
-    cells = [list(rows[0]), *([format_cell(value, decimals) for value in row.values()]
+    cells = [list(rows[0]), *([_format_cell(value, decimals) for value in row.values()]
                               for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells)]
     for row in cells:
@@ -85,7 +83,7 @@ def _load(profile: str, parameter: list | None, released: Path | None = None,
     "Load a profile's chain for a run, and find its corpora."
     overrides = [*(parameter or ()), *([f"released={str(released)!r}"] if released else [])]
     chain = load_chain(profile, overrides, name=name)
-    if publish: refuse_changes(chain)
+    if publish: _refuse_changes(chain)
     return resolve_corpus(chain, dry)
 
 def _where(chain: Chain, table: str, published: bool) -> str:
@@ -99,8 +97,7 @@ def _where(chain: Chain, table: str, published: bool) -> str:
 
 # %% ../nbs/29_cli.ipynb #2044fa84
 @app.command()
-def run(
-    profile: _Profile,
+def run(profile: _Profile,
     only: Annotated[list[str], typer.Option(
         metavar="STAGE", help="Run only this stage or notebook (repeatable). Upstream results "
                               "are reused, or computed if missing.")] = None,
@@ -130,8 +127,7 @@ def _print_plan(chain: Chain, stages):
 
 # %% ../nbs/29_cli.ipynb #9fe430cb
 @app.command()
-def status(
-    profile: _Profile,
+def status(profile: _Profile,
     parameter: _Parameters = None,
     released: _Released = None,
     name: _Name = None,
@@ -151,8 +147,7 @@ def status(
 
 # %% ../nbs/29_cli.ipynb #c80ef3a7
 @app.command()
-def parameters(
-    profile: _Profile,
+def parameters(profile: _Profile,
     stage: Annotated[str, typer.Argument(
         metavar="STAGE", help="A stage, such as 33_train_encoder@joint.")],
     parameter: _Parameters = None,
@@ -161,16 +156,15 @@ def parameters(
 ):
     "Print a stage's resolved parameters as YAML, for papermill's option -f."
     chain = _load(profile, parameter, released, name, dry=True)
-    stages = stages_named(chain, stage)
+    stages = _stages_named(chain, stage)
     if len(stages) > 1: raise UserError(f"{stage}: give one of its stages: {', '.join(stages)}")
     select_stages(chain, stages) # leaves out on-demand inputs that have not run
     for line in chain.notes: typer.echo(line, err=True)
-    typer.echo(parameters_yaml(chain, chain.stages[stages[0]]), nl=False)
+    typer.echo(_parameters_yaml(chain, chain.stages[stages[0]]), nl=False)
 
 # %% ../nbs/29_cli.ipynb #e24c6a22
 @app.command()
-def verify(
-    profile: _Profile,
+def verify(profile: _Profile,
     tolerance: Annotated[float, typer.Option(
         help="Allowed difference of decimal numbers; the profile's own if not given.")] = None,
     name: _Name = None,
@@ -180,7 +174,7 @@ def verify(
     numbers within the tolerance."""
     root = find_root()
     if tolerance is None: tolerance = read_profile(root, profile)["profile"].get("tolerance", 0.0)
-    tables = verify_tables(root, profile, tolerance, check_run_name(root, profile, name))
+    tables = verify_tables(root, profile, tolerance, _check_run_name(root, profile, name))
     agree = all(table["verdict"] in ("same", "within", "not run") for table in tables)
     if as_json:
         _print_json({"profile": profile, "tolerance": tolerance, "agree": agree, "tables": tables})
@@ -192,8 +186,7 @@ def verify(
 
 # %% ../nbs/29_cli.ipynb #884fe607
 @app.command()
-def report(
-    profile: _Profile,
+def report(profile: _Profile,
     out: Annotated[Path, typer.Option(
         "--out", "-o", help="Where to write it; runs/RUN/explorer.html if not given.")] = None,
     name: _Name = None,
@@ -216,7 +209,7 @@ def _read_encoders(folder: Path) -> dict[str, pd.DataFrame]:
     if rows is None or joint is None is separate:
         raise UserError(f"{folder}: no encoder has predicted there; run the profile first")
     rows = rows[rows["role_encoder"] == "test"]
-    return {system: with_predictions(rows, predictions, system)
+    return {system: _with_predictions(rows, predictions, system)
             for system, predictions in systems.items() if predictions is not None}
 
 # %% ../nbs/29_cli.ipynb #3599d1a8
@@ -274,8 +267,7 @@ def _find_run(name: str) -> Path:
                     "results/quick")
 
 @app.command()
-def compare(
-    runs: Annotated[list[str], typer.Argument(
+def compare(runs: Annotated[list[str], typer.Argument(
         metavar="RUN", help="Two or more runs in runs/, or results folders; the first is the "
                             "reference.")],
     as_json: _AsJson = False,
@@ -297,8 +289,7 @@ def compare(
 
 # %% ../nbs/29_cli.ipynb #86341d3c
 @app.command()
-def bench(
-    profile: Annotated[str, typer.Option(help="Whose models and sizes to use.")] = "quick",
+def bench(profile: Annotated[str, typer.Option(help="Whose models and sizes to use.")] = "quick",
     force: Annotated[bool, typer.Option(help="Measure again.")] = False,
     parameter: _Parameters = None,
     name: _Name = None,
@@ -317,8 +308,7 @@ def bench(
 
 # %% ../nbs/29_cli.ipynb #9ba8d717
 @app.command()
-def screen(
-    models: Annotated[list[str], typer.Argument(
+def screen(models: Annotated[list[str], typer.Argument(
         metavar="MODEL...", help="Up to five: names, local folders or hub ids.")],
     budget: Annotated[float, typer.Option(
         metavar="SECONDS", help="Time per model, checked after every batch; 0: no limit.")] = 0.0,
@@ -335,8 +325,7 @@ def screen(
 
 # %% ../nbs/29_cli.ipynb #0d96b590
 @data_app.command("fetch")
-def data_fetch(
-    data: Annotated[Path, typer.Option(
+def data_fetch(data: Annotated[Path, typer.Option(
         help="Where to put them; the cache if not given.")] = None,
     as_json: _AsJson = False,
 ):
@@ -346,10 +335,7 @@ def data_fetch(
 
 # %% ../nbs/29_cli.ipynb #7276a193
 @data_app.command("check")
-def data_check(
-    data: _Data = None,
-    as_json: _AsJson = False,
-):
+def data_check(data: _Data = None, as_json: _AsJson = False):
     "Print Table 1 and every defect."
     rows, defects = inspect_corpus(find_data(data))
     pairs = table1(rows).to_dict("index")
@@ -364,8 +350,7 @@ def data_check(
 
 # %% ../nbs/29_cli.ipynb #ff327df5
 @app.command()
-def score(
-    gold: Annotated[Path, typer.Argument(help="A corpus, or one gold file.")],
+def score(gold: Annotated[Path, typer.Argument(help="A corpus, or one gold file.")],
     pred: Annotated[Path, typer.Argument(help="A folder of predictions, or one file.")],
     split: Annotated[str, typer.Option(
         help="The split of a gold folder: train, dev or test.")] = "test",
@@ -395,8 +380,7 @@ def _check_writable(path: Path) -> Path:
 
 # %% ../nbs/29_cli.ipynb #0059d8f0
 @app.command()
-def predict(
-    model: Annotated[Path, typer.Argument(help="The folder of a trained system.")],
+def predict(model: Annotated[Path, typer.Argument(help="The folder of a trained system.")],
     inputs: Annotated[Path, typer.Argument(
         metavar="INPUT.jsonl", help="Texts with their aspects, in the task's format.")],
     out: Annotated[Path, typer.Option(

@@ -16,15 +16,13 @@ import urllib.request
 from collections.abc import Collection
 from http.client import HTTPException
 from pathlib import Path
-
 import pandas as pd
 from platformdirs import user_cache_dir
 
 # %% ../nbs/00_core.ipynb #6d68d068
 class UserError(ValueError):
     "A mistake in what was given, in one line: what is wrong, where, and the fix."
-    def __init__(
-        self,
+    def __init__(self,
         message: str,  # the line; line breaks in it become spaces
     ):
         super().__init__(re.sub(r"\s*[\r\n]+\s*", " ", str(message)))
@@ -36,8 +34,7 @@ class DataUnavailable(UserError):
     "Data that are neither on this machine nor can be downloaded."
 
 # %% ../nbs/00_core.ipynb #d2de313e
-def check_choice(
-    name: str,  # the option, for the message
+def check_choice(name: str,  # the option, for the message
     value: str,  # the value given
     allowed: Collection[str],  # the values there are
 ) -> str:  # `value`, if it is one of them
@@ -47,8 +44,7 @@ def check_choice(
     return value
 
 # %% ../nbs/00_core.ipynb #8e4b3624
-def write_atomic(
-    path: str | Path,  # the file to write; its folder is created if missing
+def write_atomic(path: str | Path,  # the file to write; its folder is created if missing
     content: str | bytes,  # the whole content; text is written as UTF-8
 ) -> Path:  # the file
     "Write a file by way of a temporary neighbour and an atomic rename."
@@ -59,8 +55,7 @@ def write_atomic(
     return partial.replace(path)
 
 # %% ../nbs/00_core.ipynb #ea8c9ddc
-def read_text(
-    path: str | Path,  # a text file
+def read_text(path: str | Path,  # a text file
 ) -> str:  # its content, without a byte order mark
     "Read a UTF-8 file. Raises UserError if it cannot be read, CorpusError if it is not UTF-8."
     try: return Path(path).read_bytes().decode("utf-8-sig")
@@ -71,8 +66,7 @@ def read_text(
         raise CorpusError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None
 
 # %% ../nbs/00_core.ipynb #ff4c3f35
-def jsonable(
-    value: object,  # any nesting of dicts, lists, arrays, NumPy and Python scalars
+def jsonable(value: object,  # any nesting of dicts, lists, arrays, NumPy and Python scalars
 ) -> object:  # the same in plain Python values; NaN, infinities and missing values are None
     "Convert a value to what JSON can hold; whatever else there is becomes a string."
     if hasattr(value, "tolist"): value = value.tolist()
@@ -83,8 +77,7 @@ def jsonable(
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 # %% ../nbs/00_core.ipynb #eaca8d57
-def write_json(
-    path: str | Path,  # the file to write
+def write_json(path: str | Path,  # the file to write
     value: object,  # what to write; see `jsonable`
 ) -> Path:  # the file
     "Write JSON whose bytes depend on nothing but the value."
@@ -93,8 +86,7 @@ def write_json(
     return write_atomic(path, text + "\n")
 
 # %% ../nbs/00_core.ipynb #87ebeebf
-def write_jsonl(
-    path: str | Path,  # the file to write
+def write_jsonl(path: str | Path,  # the file to write
     frame: pd.DataFrame,  # the rows; the index is not kept
 ) -> Path:  # the file
     "Write a table as JSON lines, columns in order, missing values as null."
@@ -103,8 +95,7 @@ def write_jsonl(
     return write_atomic(path, "".join(line + "\n" for line in lines))
 
 # %% ../nbs/00_core.ipynb #63d9934b
-def read_jsonl(
-    path: str | Path,  # a file that `write_jsonl` wrote
+def read_jsonl(path: str | Path,  # a file that `write_jsonl` wrote
 ) -> pd.DataFrame:  # the rows; an empty file gives an empty table
     "Read JSON lines as a table, as they were written. Raises UserError if a line is not JSON."
     rows = []
@@ -117,16 +108,14 @@ def read_jsonl(
     return pd.DataFrame(rows)
 
 # %% ../nbs/00_core.ipynb #addc9064
-def file_sha256(
-    path: str | Path,  # a file, which may be missing
+def file_sha256(path: str | Path,  # a file, which may be missing
 ) -> str:  # 64 hexadecimal digits, or "" if there is no such file
     "A file's SHA-256."
     if not Path(path).is_file(): return ""
     with open(path, "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
 
 # %% ../nbs/00_core.ipynb #db654eb5
-def download(
-    url: str,  # the address
+def download(url: str,  # the address
     path: Path,  # the file to write
     sha256: str,  # its pinned hash
     hint: str,  # how to do without the download, for the error

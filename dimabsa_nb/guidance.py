@@ -9,7 +9,6 @@ __all__ = ['check_distributions', 'valence_features', 'arousal_features', 'bucke
 # %% ../nbs/06_guidance.ipynb #f7634658
 import numpy as np
 import pandas as pd
-
 from .core import UserError, check_choice
 from .prompts import COARSE_BINS, DIGITS, FAITHFUL_TO, coarse_bin, expected_score
 
@@ -20,8 +19,7 @@ _LOW_AROUSAL = (3, 4, 5)  # the digits whose probabilities make up p_low
 _RELEASE_P_LOW_EDGES = (0.05, 0.15, 0.35, 0.65)  # p0..p4, one variant of the released code
 
 # %% ../nbs/06_guidance.ipynb #5ba7597a
-def check_distributions(
-    dimension: str,  # "valence" (digits 1-8) or "arousal" (digits 3-8)
+def check_distributions(dimension: str,  # "valence" (digits 1-8) or "arousal" (digits 3-8)
     probabilities: np.ndarray | list[list[float]],  # (n, 8) or (n, 6), one row per aspect
 ) -> np.ndarray:  # the same as float64
     """Probabilities over the digits of a dimension.  Raises UserError that names the first row
@@ -60,8 +58,7 @@ def _common_features(dimension: str, probabilities: np.ndarray) -> pd.DataFrame:
                          "margin": first - second, "entropy": _entropies(probabilities)})
 
 # %% ../nbs/06_guidance.ipynb #7013bfba
-def valence_features(
-    probabilities: np.ndarray | list[list[float]],  # (n, 8) over the digits 1-8
+def valence_features(probabilities: np.ndarray | list[list[float]],  # (n, 8) over the digits 1-8
 ) -> pd.DataFrame:  # one row per aspect: bin, digit, exp, conf, pA, pB, pC, top1, margin, entropy
     "The features of the valence LLM (section 3.1, Appendix B); raises as `check_distributions`."
     probabilities = check_distributions("valence", probabilities)
@@ -72,8 +69,7 @@ def valence_features(
     return features[["bin", "digit", "exp", "conf", "pA", "pB", "pC", "top1", "margin", "entropy"]]
 
 # %% ../nbs/06_guidance.ipynb #f654d29c
-def arousal_features(
-    probabilities: np.ndarray | list[list[float]],  # (n, 6) over the digits 3-8
+def arousal_features(probabilities: np.ndarray | list[list[float]],  # (n, 6) over the digits 3-8
 ) -> pd.DataFrame:  # one row per aspect: bin, digit, exp, pLow, top1, margin, entropy
     """The features of the arousal LLM, with p_low = P(3) + P(4) + P(5) (section 3.1, Appendix B);
     raises as `check_distributions`."""
@@ -83,24 +79,21 @@ def arousal_features(
     return features[["bin", "digit", "exp", "pLow", "top1", "margin", "entropy"]]
 
 # %% ../nbs/06_guidance.ipynb #07c2901e
-def bucket(
-    values: np.ndarray | list[float] | float,  # probability or margin, between 0 and 1
+def bucket(values: np.ndarray | list[float] | float,  # probability or margin, between 0 and 1
     edges: tuple[float, ...] = _BUCKET_EDGES,  # ascending
 ) -> np.ndarray:  # 0 for values below the first edge, up to len(edges) from the last edge on
     "The bucket of a confidence, bin probability or margin (Table 3)."
     return np.digitize(np.round(values, 9), edges)
 
 # %% ../nbs/06_guidance.ipynb #72248286
-def entropy_level(
-    entropy: np.ndarray | list[float] | float,  # in nats
+def entropy_level(entropy: np.ndarray | list[float] | float,  # in nats
     n_digits: int,  # 8 for valence, 6 for arousal
 ) -> np.ndarray:  # 0 (certain) to 6 (uniform)
     "Entropy normalised by its maximum for the digit set, then rounded to seven levels (Table 3)."
     return np.rint(np.asarray(entropy) / np.log(n_digits) * (_ENTROPY_LEVELS - 1)).astype(int)
 
 # %% ../nbs/06_guidance.ipynb #35c80f63
-def _bucket_names(values, edges: tuple[float, ...] = _BUCKET_EDGES,
-                  letter: str = "v") -> list[str]:
+def _bucket_names(values, edges: tuple[float, ...] = _BUCKET_EDGES, letter: str = "v") -> list[str]:
     "The buckets of Table 3 by the names the release gives them."
     return [f"{letter}{number}" for number in bucket(values, edges)]
 
@@ -115,8 +108,7 @@ def _token_frame(dimension: str, features: pd.DataFrame, faithful_to: str) -> pd
     return features.assign(bin=bins, entropy=levels, **numbers, **buckets)
 
 # %% ../nbs/06_guidance.ipynb #3766e644
-def guidance_tokens(
-    dimension: str,  # "valence" or "arousal"
+def guidance_tokens(dimension: str,  # "valence" or "arousal"
     probabilities: np.ndarray | list[list[float]],  # (n, 8) or (n, 6), one row per aspect
     faithful_to: str = "paper",  # "paper" or "release"
     p_low_buckets: str = "table3",  # v0..v6; "five": p0..p4, one variant of the released code
@@ -140,8 +132,7 @@ def release_test_tokens(
     return [token | {"conf": "v0", "pA": "v0", "pB": "v0", "pC": "v0"} for token in tokens]
 
 # %% ../nbs/06_guidance.ipynb #6ea494ce
-def true_bin_tokens(
-    dimension: str,  # "valence" or "arousal"
+def true_bin_tokens(dimension: str,  # "valence" or "arousal"
     scores: np.ndarray | list[float],  # (n,) gold scores between 1 and 9
     faithful_to: str = "paper",  # "release" brackets the bin
 ) -> list[dict[str, str]]:  # per row {"bin": "A" | "B" | "C"}

@@ -8,11 +8,9 @@ __all__ = ['valence_loss', 'soft_target', 'arousal_loss', 'coarse_loss', 'encode
 # %% ../nbs/05_losses.ipynb #f0a9b5ca
 import torch
 import torch.nn.functional as F
-
 from .core import check_choice
-from dimabsa_nb.prompts import (
-    COARSE_BINS, DIGITS, FAITHFUL_TO, coarse_bin, expected_score, nearest_digit,
-)
+from dimabsa_nb.prompts import (COARSE_BINS, DIGITS, FAITHFUL_TO, coarse_bin, expected_score,
+    _nearest_digit)
 
 # %% ../nbs/05_losses.ipynb #25acaa05
 def _reduced(losses: torch.Tensor, reduction: str) -> torch.Tensor:
@@ -31,8 +29,7 @@ def _as_float32(dimension: str, logits: torch.Tensor,
     return logits.float(), gold.float()
 
 # %% ../nbs/05_losses.ipynb #f2667075
-def valence_loss(
-    logits: torch.Tensor,  # (n, 8) over the digits 1-8
+def valence_loss(logits: torch.Tensor,  # (n, 8) over the digits 1-8
     valence: torch.Tensor,  # (n,) gold valence, 1 to 9
     weight: float = 0.25,  # lambda_EV
     faithful_to: str = "paper",  # "release": valence clipped to [1, 8] in the regression term
@@ -41,7 +38,7 @@ def valence_loss(
     """L_V = CE(p, y*) + lambda_EV * MSE(E[d], v) (equation 1).  Raises ValueError where shapes
     differ, UserError for an unknown choice."""
     logits, valence = _as_float32("valence", logits, valence)
-    target = nearest_digit("valence", valence).long() - DIGITS["valence"][0]
+    target = _nearest_digit("valence", valence).long() - DIGITS["valence"][0]
     if check_choice("faithful_to", faithful_to, FAITHFUL_TO) == "release":
         valence = valence.clamp(DIGITS["valence"][0], DIGITS["valence"][-1])
     error = expected_score("valence", logits.softmax(-1)) - valence
@@ -49,8 +46,7 @@ def valence_loss(
     return _reduced(cross_entropy + weight * error ** 2, reduction)
 
 # %% ../nbs/05_losses.ipynb #068655a3
-def soft_target(
-    arousal: torch.Tensor,  # (n,) gold arousal, 1 to 9
+def soft_target(arousal: torch.Tensor,  # (n,) gold arousal, 1 to 9
     sigma: float = 0.8,  # width of the Gaussian, in digits
 ) -> torch.Tensor:  # (n, 6) over the digits 3-8, each row sums to 1
     "q_i proportional to exp(-(i - a)^2 / 2 sigma^2) (equation 2)."
@@ -59,8 +55,7 @@ def soft_target(
     return (-(distance ** 2) / (2 * sigma ** 2)).softmax(-1)
 
 # %% ../nbs/05_losses.ipynb #e7e75d11
-def arousal_loss(
-    logits: torch.Tensor,  # (n, 6) over the digits 3-8
+def arousal_loss(logits: torch.Tensor,  # (n, 6) over the digits 3-8
     arousal: torch.Tensor,  # (n,) gold arousal, 1 to 9
     sigma: float = 0.8,  # width of the soft target, in digits
     weight: float = 0.4,  # lambda_EV
@@ -77,8 +72,7 @@ def arousal_loss(
     return _reduced(cross_entropy + weight * error ** 2, reduction)
 
 # %% ../nbs/05_losses.ipynb #38bea027
-def coarse_loss(
-    dimension: str,  # "valence" or "arousal"
+def coarse_loss(dimension: str,  # "valence" or "arousal"
     logits: torch.Tensor,  # (n, 8) or (n, 6) over the dimension's digits
     gold: torch.Tensor,  # (n,) gold scores, 1 to 9
     faithful_to: str = "paper",  # "paper" or "release"
@@ -92,8 +86,7 @@ def coarse_loss(
     return loss(logits, gold, faithful_to=faithful_to, reduction=reduction, **settings)
 
 # %% ../nbs/05_losses.ipynb #1e7832fa
-def encoder_loss(
-    predicted: torch.Tensor,  # (n, 2) valence and arousal, or (n, 1)
+def encoder_loss(predicted: torch.Tensor,  # (n, 2) valence and arousal, or (n, 1)
     bin_logits: torch.Tensor,  # (n, 2, 3), or (n, 1, 3)
     target: torch.Tensor,  # (n, 2) gold valence and arousal, or (n, 1)
     bin_weight: float = 0.15,  # lambda_bin

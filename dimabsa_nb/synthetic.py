@@ -12,9 +12,7 @@ import json
 import random
 import zipfile
 from pathlib import Path
-
 import numpy as np
-
 from .core import write_atomic
 from .corpus import PAIRS, PARALLEL, source_id
 
@@ -118,8 +116,7 @@ def _synthetic_records(pair: str, split: str, count: int, seed: int) -> list[dic
     return records
 
 # %% ../nbs/02_synthetic.ipynb #8d61fe8f
-def synthetic_corpus(
-    folder: str | Path,  # where task-dataset/ is written
+def synthetic_corpus(folder: str | Path,  # where task-dataset/ is written
     seed: int = 0,  # another seed, another corpus
     texts_per_pair: int = 60,  # training texts of a pair; dev has a fifth, test half as many
 ) -> Path:  # the folder

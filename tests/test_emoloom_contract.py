@@ -3,10 +3,18 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dimabsa_nb.emoloom.contract import (
-    CODES, VAD, Answer, is_complete, json_schema, parse, parse_lenient, render,
+    CODES,
+    VAD,
+    Answer,
+    _is_complete,
+    json_schema,
+    parse,
+    parse_lenient,
+    render,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +37,7 @@ values = st.recursive(st.none() | st.booleans() | st.floats() | st.text(),
 @given(answers)
 def test_an_answer_is_read_back_to_two_decimals(answer):
     line = render(answer)
-    assert len(line.splitlines()) == 1 and line.isascii() and is_complete(line)
+    assert len(line.splitlines()) == 1 and line.isascii() and _is_complete(line)
     code, parsed = parse(line, LABELS)
     assert (code, parsed.labels, parsed.rationale) == ("ok", answer.labels, answer.rationale)
     for (_, ours), (_, theirs) in zip(parsed.vad, answer.vad):
@@ -53,7 +61,7 @@ def test_parsers_never_raise(output):
 def test_a_cut_answer_is_truncated(answer, data):
     line = render(answer)
     start = line[:data.draw(st.integers(1, len(line) - 1))]
-    assert parse(start, LABELS).code == "truncated" and not is_complete(start)
+    assert parse(start, LABELS).code == "truncated" and not _is_complete(start)
 
 
 @pytest.mark.parametrize("output", [

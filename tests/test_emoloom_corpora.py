@@ -70,7 +70,7 @@ def test_lexicon_against_human_ratings():
 def test_files_are_the_pinned_ones():
     for name, files in corpora._SOURCES.items():
         for file, (_, digest) in files.items():
-            path = corpora.affect_folder(name)/file
+            path = corpora._affect_folder(name)/file
             # the lexicon's pinned file has two header lines, other copies have one
             if name != "glasgow" and path.exists(): assert file_sha256(path) == digest, path
 

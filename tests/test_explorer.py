@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from dimabsa_nb.cli import app
-from dimabsa_nb.corpus import read_corpus
 from dimabsa_nb.core import read_jsonl, write_jsonl
-from dimabsa_nb.synthetic import synthetic_corpus
-from dimabsa_nb.explorer import _SYSTEMS, page_html, write_example, write_report
+from dimabsa_nb.corpus import read_corpus
+from dimabsa_nb.explorer import _SYSTEMS, _page_html, write_example, write_report
 from dimabsa_nb.prompts import DIGITS
+from dimabsa_nb.synthetic import synthetic_corpus
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HOSTILE = [
@@ -233,7 +233,7 @@ def test_a_full_test_split_stays_usable(chromium, tmp_path):
     said = {"about": "", "notice": "", "languages": {}, "pairs": PAIRS, "splits": ["test"], "variants": [[name, name] for name in _SYSTEMS], "digits": DIGITS, "rows": rows,
             "texts": [f"An invented text of some length, number {k}." for k in range(count)], "predictions": {name: two() for name in _SYSTEMS},
             "distributions": {dimension: [[1250] * len(digits)] * count for dimension, digits in DIGITS.items()}}
-    (tmp_path / "large.html").write_text(page_html("Large", said), "utf-8")
+    (tmp_path / "large.html").write_text(_page_html("Large", said), "utf-8")
     page = chromium.new_page()
     started = time.monotonic()
     page.goto((tmp_path / "large.html").as_uri())

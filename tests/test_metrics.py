@@ -170,20 +170,20 @@ def test_correlations_agree_with_numpy(rows):
 def test_a_resample_is_what_repeating_rows_gives(rows):
     frame, _, _ = metrics.match(rows[rows.split == "test"], random_system(rows[rows.split == "test"], seed=2))
     family = frame[frame.source_id.str.startswith("rus-tat-ukr")]
-    sums, (codes, sources) = metrics.resample([family], 3, seed=5)[0], pd.factorize(family.source_id, sort=True)
+    sums, (codes, sources) = metrics._resample([family], 3, seed=5)[0], pd.factorize(family.source_id, sort=True)
     counts = metrics._draw_counts(len(sources), 3, np.random.default_rng(5))
     for resample in range(3):
         repeated = family.loc[family.index.repeat(counts[resample][codes])]
         scores = metrics.score(repeated)
-        assert scores["macro"]["rmse_va"] == pytest.approx(metrics.averaged(sums, "rmse_va", "macro")[resample])
-        assert scores["macro"]["pcc_a"] == pytest.approx(metrics.averaged(sums, "pcc_a", "macro")[resample])
-        assert scores["micro"]["pcc_v"] == pytest.approx(metrics.averaged(sums, "pcc_v", "micro")[resample])
+        assert scores["macro"]["rmse_va"] == pytest.approx(metrics._averaged(sums, "rmse_va", "macro")[resample])
+        assert scores["macro"]["pcc_a"] == pytest.approx(metrics._averaged(sums, "pcc_a", "macro")[resample])
+        assert scores["micro"]["pcc_v"] == pytest.approx(metrics._averaged(sums, "pcc_v", "micro")[resample])
 
 
 def test_the_parallel_languages_are_drawn_together(rows):
     test = rows[rows.split == "test"]
     frame = metrics.match(test, test)[0]
-    sums = dict(zip(sorted(frame.pair.unique()), metrics.resample([frame], 4, seed=0)[0]))
+    sums = dict(zip(sorted(frame.pair.unique()), metrics._resample([frame], 4, seed=0)[0]))
     assert (sums["rus_restaurant"] == sums["tat_restaurant"]).all() and (sums["rus_restaurant"] == sums["ukr_restaurant"]).all()
     assert (sums["rus_restaurant"] != sums["zho_restaurant"]).any()
 

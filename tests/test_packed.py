@@ -5,9 +5,9 @@ import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Qwen3Config, Qwen3ForCausalLM
 
 from dimabsa_nb.baselines import _padded_backward, _padded_lora
-from dimabsa_nb.coarse import add_lora, coarse_backward, use_fast_lora
-from dimabsa_nb.train import trained_parameters
+from dimabsa_nb.coarse import _coarse_backward, _use_fast_lora, add_lora
 from dimabsa_nb.packed import token_batches, use_packed_attention
+from dimabsa_nb.train import _trained_parameters
 
 DIGITS = [11, 12, 13, 14, 15, 16, 17, 18]
 SHAPE = dict(vocab_size=99, hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=16)
@@ -21,7 +21,7 @@ def tuned(kind):
         layers = ["sliding_attention", "full_attention", "sliding_attention"]
         model = Gemma3ForCausalLM(Gemma3TextConfig(**SHAPE, sliding_window=8, layer_types=layers))
     model = add_lora(use_packed_attention(model), rank=4, dropout=0.0)
-    for name, value in trained_parameters(model).items():
+    for name, value in _trained_parameters(model).items():
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.2)
     return model
@@ -41,7 +41,7 @@ def batch():
 
 
 def gradient(model):
-    return torch.cat([value.grad.flatten() for value in trained_parameters(model).values()])
+    return torch.cat([value.grad.flatten() for value in _trained_parameters(model).values()])
 
 
 @pytest.fixture(scope="module", params=["qwen3", "gemma3"])
@@ -55,16 +55,16 @@ def plain(request, batch):
 @pytest.mark.parametrize("budget", [1, 17, 48, 90, 100_000])
 def test_gradient_is_the_plain_one_wherever_the_batch_is_cut(plain, batch, budget):
     kind, loss, expected = plain
-    model = use_fast_lora(tuned(kind))
-    assert coarse_backward(model, *batch, "valence", DIGITS, budget) == pytest.approx(loss, rel=1e-5)
+    model = _use_fast_lora(tuned(kind))
+    assert _coarse_backward(model, *batch, "valence", DIGITS, budget) == pytest.approx(loss, rel=1e-5)
     torch.testing.assert_close(gradient(model), expected, atol=2e-6, rtol=2e-4)
 
 
 def test_gradient_checkpointing_changes_nothing(plain, batch):
     kind, _, expected = plain
-    model = use_fast_lora(tuned(kind)).train()
+    model = _use_fast_lora(tuned(kind)).train()
     model.gradient_checkpointing_enable({"use_reentrant": False})
-    coarse_backward(model, *batch, "valence", DIGITS, 48)
+    _coarse_backward(model, *batch, "valence", DIGITS, 48)
     torch.testing.assert_close(gradient(model), expected, atol=2e-6, rtol=2e-4)
 
 

@@ -13,11 +13,11 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from dimabsa_nb.core import DataUnavailable, UserError, read_jsonl
-from dimabsa_nb.pipeline import StageFailed, run_chain
+from dimabsa_nb.pipeline import _StageFailed, run_chain
 from dimabsa_nb.profiles import (
+    _read_notebook,
     chain_status,
     load_chain,
-    read_notebook,
     resolve_corpus,
     select_stages,
 )
@@ -182,7 +182,7 @@ def test_nothing_is_published_unless_asked_for(project):
 
 def test_a_run_that_fails_publishes_nothing(project):
     write_notebook(project, "91_dataset", "out = ''\nvalence = ''", "1 / 0")
-    with pytest.raises(StageFailed):
+    with pytest.raises(_StageFailed):
         run(project, publish=True)
     assert not (project / "results").exists()
 
@@ -300,13 +300,13 @@ def test_wrong_parameters_are_refused_before_anything_runs(project, override, me
 
 def test_failure_is_three_lines_and_dead_kernel_one(project):
     write_notebook(project, "91_dataset", "out = ''\nvalence = ''", "rate = 1", "rate / 0")
-    with pytest.raises(StageFailed) as caught:
+    with pytest.raises(_StageFailed) as caught:
         run(project)
     lines = str(caught.value).splitlines()
     assert lines[:2] == ["91_dataset failed in cell [4]: rate / 0", "ZeroDivisionError: division by zero"]
     assert len(lines) == 3 and Path(lines[2]).is_file()
     write_notebook(project, "91_dataset", "out = ''\nvalence = ''", "import os", "os._exit(1)")
-    with pytest.raises(StageFailed, match="91_dataset: the kernel died") as caught:
+    with pytest.raises(_StageFailed, match="91_dataset: the kernel died") as caught:
         run(project)
     assert "\n" not in str(caught.value)
     assert log(project) == EVERYTHING[:4]
@@ -428,7 +428,7 @@ def test_a_look_ahead_downloads_nothing(project, monkeypatch, tmp_path):
 
 def prepare(folder, **settings):
     """The code of 30_prepare_rows, without a kernel."""
-    code, defaults = read_notebook(REPOSITORY / "nbs/30_prepare_rows.ipynb")
+    code, defaults = _read_notebook(REPOSITORY / "nbs/30_prepare_rows.ipynb")
     exec(code, {**defaults, "out": str(folder), "corpus": "synthetic", "synthetic_texts": 12, **settings})
     return read_jsonl(folder / "rows.jsonl")
 

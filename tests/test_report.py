@@ -1,13 +1,28 @@
 """Prepare and the paper's notebooks, from a synthetic corpus and invented predictions to the published files."""
-import json, os, re, tomllib
+import json
+import os
+import re
+import tomllib
 from pathlib import Path
-import numpy as np, pandas as pd, papermill, pytest
+
+import numpy as np
+import pandas as pd
+import papermill
+import pytest
+
 from dimabsa_nb.core import UserError, read_jsonl, write_atomic, write_jsonl
-from dimabsa_nb.prompts import DIGITS
 from dimabsa_nb.metrics import MEASURES, match, read_predictions, score
-from dimabsa_nb.records import input_digest
-from dimabsa_nb.report import arousal_figure, with_predictions
-from dimabsa_nb.tables import averages_note, paper_table, pooled_rmse, profile_words, save_figure, write_table
+from dimabsa_nb.prompts import DIGITS
+from dimabsa_nb.records import _input_digest
+from dimabsa_nb.report import _with_predictions, arousal_figure
+from dimabsa_nb.tables import (
+    _pooled_rmse,
+    averages_note,
+    paper_table,
+    profile_words,
+    save_figure,
+    write_table,
+)
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = "30_prepare_rows", "91_dataset", "92_main_results", "93_ablations"
@@ -145,11 +160,11 @@ def test_a_table_is_written_whatever_its_rows(tmp_path, rows):
 
 def test_hidden_files_are_no_input(tmp_path):
     write_atomic(tmp_path/"eng_laptop_test.jsonl", "{}")
-    before = input_digest(tmp_path)
+    before = _input_digest(tmp_path)
     write_atomic(tmp_path/".git"/"objects"/"pack", "x"), write_atomic(tmp_path/".DS_Store", "x")
-    assert input_digest(tmp_path) == before
+    assert _input_digest(tmp_path) == before
     write_atomic(tmp_path/"eng_laptop_test.jsonl", "{ }")
-    assert input_digest(tmp_path) != before
+    assert _input_digest(tmp_path) != before
 
 
 def test_joint_beats_the_constant(run):
@@ -197,7 +212,7 @@ def test_figures_and_captions(run):
 def test_figures_are_the_same_bytes(run, tmp_path):
     rows = read_jsonl(run/"30_prepare_rows"/"rows.jsonl")
     rows = rows[rows.role_encoder == "test"]
-    frame = with_predictions(rows, read_jsonl(run/"33_train_encoder@joint"/"predictions.jsonl"), "joint")
+    frame = _with_predictions(rows, read_jsonl(run/"33_train_encoder@joint"/"predictions.jsonl"), "joint")
     for name in ("first", "second"): save_figure(arousal_figure(frame), tmp_path/name)
     for ending in ("svg", "png"): assert (tmp_path/f"first.{ending}").read_bytes() == (tmp_path/f"second.{ending}").read_bytes()
 
@@ -206,7 +221,7 @@ def test_missing_predictions_are_named(run):
     rows = read_jsonl(run/"30_prepare_rows"/"rows.jsonl")
     rows = rows[rows.role_encoder == "test"]
     said = read_jsonl(run/"33_train_encoder@joint"/"predictions.jsonl")
-    with pytest.raises(UserError, match="joint: 1 of .* rows have no prediction"): with_predictions(rows, said[1:], "joint")
+    with pytest.raises(UserError, match="joint: 1 of .* rows have no prediction"): _with_predictions(rows, said[1:], "joint")
 
 
 def test_the_papers_figures():
@@ -214,7 +229,7 @@ def test_the_papers_figures():
     assert len(table) == 11 and paper_table("table1").total.sum() == 58522
     assert set(table.index[:-1]) == set(paper_table("official_best").pair)
     assert "Kimi-K2 averages 1.873" in averages_note() and "Qwen3-14B averages 2.189" in averages_note()
-    assert pooled_rmse(table.joint_rmse_va, pd.Series({"eng_laptop": 1})) == pytest.approx(1.283)
+    assert _pooled_rmse(table.joint_rmse_va, pd.Series({"eng_laptop": 1})) == pytest.approx(1.283)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
 import pandas as pd
 import pytest
+
 from dimabsa_nb.emoloom.contract import CODES
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +24,7 @@ def tiny(kind):
     """A random decoder over bytes: the family of Qwen3, or Gemma-3 with windows longer or shorter than the prompts."""
     import torch
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
     from dimabsa_nb.coarse import load_base
     from dimabsa_nb.packed import use_packed_attention
     model, tokenizer = load_base("tiny-random-qwen3-bytes")
@@ -39,10 +42,16 @@ TEXTS = ["who left the milk out", "lovely", "lovely day", "we won the cup, at la
 @pytest.mark.parametrize("kind", ["qwen3", "2048", "96"])
 def test_decoding_is_exact(kind):
     import torch
-    from dimabsa_nb.emoloom.contract import prompt_ids
-    from dimabsa_nb.emoloom.decoding import _attention, _decode_reference, _decode_with_cache, decode_without_cache
+
+    from dimabsa_nb.emoloom.contract import _prompt_ids
+    from dimabsa_nb.emoloom.decoding import (
+        _attention,
+        _decode_reference,
+        _decode_with_cache,
+        decode_without_cache,
+    )
     model, tokenizer = tiny(kind)
-    prompts = prompt_ids(tokenizer, TEXTS, LABELS, 900)
+    prompts = _prompt_ids(tokenizer, TEXTS, LABELS, 900)
     assert model.dtype == torch.float32 and len({len(each) for each in prompts}) > 3
     reference = [_decode_reference(model, tokenizer, each, 24) for each in prompts]
     assert len({tuple(each) for each in reference}) > 1

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dimabsa_nb import convert, weights
-from dimabsa_nb.wheels import WeightsError
 from dimabsa_nb.train import choose_device, choose_dtype
 from dimabsa_nb.weights import resolve
+from dimabsa_nb.wheels import WeightsError
 
 GREETINGS = {
     "eng": "The soup was  cold, 3 of 10.\nNever again!",

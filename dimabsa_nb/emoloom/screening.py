@@ -10,13 +10,11 @@ __all__ = ['write_baselines', 'phase_counts', 'coarse_sets', 'screen_digits', 'a
 import json
 from dataclasses import replace
 from pathlib import Path
-
 import pandas as pd
-
 from ..core import UserError, write_atomic, write_json, write_jsonl
 from ..prompts import DIGITS
-from ..weights import lasting_name
-from ..train import fingerprint
+from ..weights import _lasting_name
+from ..train import _fingerprint
 from ..coarse import add_lora, extract, load_base, train_coarse
 from ..records import hash_of
 from ..pipeline import Chain
@@ -24,20 +22,18 @@ from ..profiles import load_chain, resolve_corpus
 from ..report import coarse_frame, coarse_quality
 from .corpora import EKMAN, VAD_AXES
 from .training import (EmoLoomModel, WEIGHTS, build_training_inputs,
-                                         train_emoloom, training_data, training_rows)
+                                         train_emoloom, _training_data, training_rows)
 from .decoding import Clock, PHASES, declared_subset
-from .scores import (baseline_answers, baseline_facts, evaluate_teacher_forced,
-                                       summarise_evaluation)
+from .scores import baseline_answers, _baseline_facts, evaluate_teacher_forced
 
 # %% ../../nbs/26_emoloom_screening.ipynb #fdcee90b
-def write_baselines(
-    tasks: dict[str, pd.DataFrame],  # corpus -> the rows that are asked
+def write_baselines(tasks: dict[str, pd.DataFrame],  # corpus -> the rows that are asked
     corpora: dict[str, pd.DataFrame],  # corpus -> all its rows
     lexicon,  # see `emoloom.corpora.Lexicon`
     out: str | Path,  # the folder of the candidate
 ) -> dict[str, dict]:  # corpus -> what the baselines know of it, and the hash of its rows
     "Write what the baselines answer (`baseline-*.jsonl`) and know (`facts.json`)."
-    facts = {corpus: baseline_facts(rows, corpus)
+    facts = {corpus: _baseline_facts(rows, corpus)
              | {"sha256": hash_of(rows[["id", "split", "text", "labels"]].values.tolist())}
              for corpus, rows in corpora.items()}
     for corpus, rows in tasks.items():
@@ -48,8 +44,7 @@ def write_baselines(
     return facts
 
 # %% ../../nbs/26_emoloom_screening.ipynb #f0368bcb
-def phase_counts(
-    answers: dict[str, pd.DataFrame],  # corpus -> answers with gold
+def phase_counts(answers: dict[str, pd.DataFrame],  # corpus -> answers with gold
 ) -> dict[str, dict]:  # corpus -> asked, tokens, prompt_tokens, cache_disagrees, codes
     "Count the texts, tokens, differences from KV-on and codes of a phase."
     counts = lambda frame: {"asked": len(frame), "tokens": int(frame["tokens"].sum()),
@@ -60,8 +55,7 @@ def phase_counts(
             for corpus, frame in answers.items()}
 
 # %% ../../nbs/26_emoloom_screening.ipynb #7ef06576
-def coarse_sets(
-    prepared: pd.DataFrame,  # the rows that `30_prepare_rows` wrote
+def coarse_sets(prepared: pd.DataFrame,  # the rows that `30_prepare_rows` wrote
     train: int,  # rows to train on; 0 keeps all
     asked: int,  # rows to ask; 0 keeps all
     seed: int,  # of the choice
@@ -73,8 +67,16 @@ def coarse_sets(
     return declared_subset(pool, train, seed, "row"), internal.join(means, on="pair")
 
 # %% ../../nbs/26_emoloom_screening.ipynb #eb247388
-def screen_digits(
-    base,  # a causal language model with the packed attention, as it was loaded
+def _ask_digits(model, tokenizer, rows: pd.DataFrame, dimension: str, phase: str, out: Path,
+                clock: Clock) -> dict[str, float]:
+    "Ask for digit distributions and score them."
+    clock.lap(f"{phase}, coarse {dimension}")
+    answers = extract(model, tokenizer, rows, dimension, Path(out)/f"{phase}_{dimension}.jsonl")
+    clock.lap("other")
+    return coarse_quality(coarse_frame(dimension, rows, answers), rows[f"constant_{dimension}"])
+
+# %% ../../nbs/26_emoloom_screening.ipynb #f03da7d0
+def screen_digits(base,  # a causal language model with the packed attention, as it was loaded
     tokenizer,  # its tokenizer
     train: pd.DataFrame,  # training rows of `coarse_sets`
     rows: pd.DataFrame,  # asked rows of `coarse_sets`
@@ -85,20 +87,17 @@ def screen_digits(
 ) -> dict[str, dict]:  # phase -> dimension -> see `report.coarse_quality`
     "Screen a candidate for the coarse task, zero-shot and after a short training."
     quality = {phase: {} for phase in PHASES}
-    def ask(model, phase, dimension):
-        clock.lap(f"{phase}, coarse {dimension}")
-        answers = extract(model, tokenizer, rows, dimension, Path(out)/f"{phase}_{dimension}.jsonl")
-        clock.lap("other")
-        return coarse_quality(coarse_frame(dimension, rows, answers), rows[f"constant_{dimension}"])
+    ask = lambda model, dimension, phase: _ask_digits(model, tokenizer, rows, dimension, phase, out,
+                                                      clock)
     for dimension in DIGITS:
-        if not clock.is_spent(): quality["zero-shot"][dimension] = ask(base, "zero-shot", dimension)
+        if not clock.is_spent(): quality["zero-shot"][dimension] = ask(base, dimension, "zero-shot")
     for dimension in DIGITS:
         if clock.is_spent(): continue
         clock.lap(f"training, coarse {dimension}")
         tuned = add_lora(base, seed=seed)
         train_coarse(tuned, tokenizer, train, dimension, Path(out)/"checkpoint"/dimension,
                      seed=seed, **settings)
-        quality["trained"][dimension] = ask(tuned, "trained", dimension)
+        quality["trained"][dimension] = ask(tuned, dimension, "trained")
         base = tuned.unload()
     return quality
 
@@ -112,6 +111,7 @@ _SETTINGS = {
     "all off": {"weights": WEIGHTS | {"vadkeep": 0.0, "appraisal": 0.0}, "flip": 0.0,
                 "temperature": (1.0, 1.0)}}
 
+# %% ../../nbs/26_emoloom_screening.ipynb #ee38ac0a
 def _measure_setting(name: str, train: pd.DataFrame, dev: pd.DataFrame, folder: Path, lexicon,
                      setting: str, seed: int, judge=None, lora: dict = {}, **training) -> dict:
     "Train in one setting and measure."
@@ -124,15 +124,22 @@ def _measure_setting(name: str, train: pd.DataFrame, dev: pd.DataFrame, folder: 
     _, features, intercepts = build_training_inputs(model, tokenizer, unflipped, EKMAN, lexicon,
                                                     length)
     constant = tuple(train[list(VAD_AXES)].mean())
-    data = training_data(held_out, tokenizer, EKMAN, lexicon, constant, length)
-    values = evaluate_teacher_forced(model, data, features, intercepts, budget)
-    return (summarise_evaluation(values, data, constant)
-            | {name: history[name] for name in ("flipped", "drawn_from_b")}
+    data = _training_data(held_out, tokenizer, EKMAN, lexicon, constant, length)
+    scores = evaluate_teacher_forced(model, data, features, intercepts, constant, budget)
+    return (scores | {name: history[name] for name in ("flipped", "drawn_from_b")}
             | (judge(model.language_model, tokenizer) if judge else {}))
 
 # %% ../../nbs/26_emoloom_screening.ipynb #6ded21d1
-def ablate(
-    model: str,  # the base model's name
+def _finished(path: Path, run: str, measure) -> dict[str, float]:
+    "The measures of a finished run, or those of `measure`, kept for the next time."
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    if kept.get("run") != run:
+        kept = {"run": run, "measures": measure()}
+        write_atomic(path, json.dumps(kept) + "\n")
+    return kept["measures"]
+
+# %% ../../nbs/26_emoloom_screening.ipynb #4f5fb4aa
+def ablate(model: str,  # the base model's name
     train: pd.DataFrame,  # training rows, native labels
     dev: pd.DataFrame,  # held-out rows
     folder: str | Path,  # for checkpoints and finished settings
@@ -149,14 +156,11 @@ def ablate(
                        for frame in (train, dev)]
     for setting, seed in ((setting, seed) for setting in settings for seed in seeds):
         place = Path(folder)/f"{setting.replace(' ', '-')}-{seed}"
-        path = place.with_suffix(".json")
-        run = fingerprint({}, model, texts, setting, seed, training)
-        finished = json.loads(path.read_text()) if path.exists() else {}
-        if finished.get("run") != run:
-            finished = {"run": run, "measures": _measure_setting(
-                model, train, dev, place, lexicon, setting, seed, judge, **training)}
-            write_atomic(path, json.dumps(finished) + "\n")
-        rows.append({"setting": setting, "seed": seed, **finished["measures"]})
+        measure = lambda: _measure_setting(model, train, dev, place, lexicon, setting, seed, judge,
+                                           **training)
+        measures = _finished(place.with_suffix(".json"),
+                             _fingerprint({}, model, texts, setting, seed, training), measure)
+        rows.append({"setting": setting, "seed": seed, **measures})
     return pd.DataFrame(rows)
 
 # %% ../../nbs/26_emoloom_screening.ipynb #ca7d0066
@@ -173,8 +177,7 @@ def ablation_table(
                           **{name: text(runs[name]) for name in measures}}
                          for setting, runs in lines.groupby("setting", sort=False)])
 
-def ablation_sentence(
-    lines: pd.DataFrame,  # see `ablation_table`
+def ablation_sentence(lines: pd.DataFrame,  # see `ablation_table`
     full: str = "all on",  # the setting that the others are compared with
 ) -> str:  # settings, each with its measures
     "Say which settings leave the range that the full recipe's seeds cover, with every seed."
@@ -188,25 +191,25 @@ def ablation_sentence(
 
 # %% ../../nbs/26_emoloom_screening.ipynb #66b5e697
 _SLOTS = "first", "second", "third", "fourth", "fifth"
+_STAGES = "30_prepare_rows", "34_screen_model", "95_screening"
 
-def screening_chain(
-    models: list[str],  # names of the candidates, five at most
+def screening_chain(models: list[str],  # names of the candidates, five at most
     profile: str = "quick",  # whose sizes to use
     budget: float = 0.0,  # seconds a candidate; 0 sets no limit
     overrides: list[str] = (),  # as for `profiles.load_chain`
     root: str | Path | None = None,  # the repository
 ) -> Chain:  # of the run named "screen"
-    "The chain that screens these models. Raises UserError at too many models or a negative budget."
+    "The chain that screens models. Raises UserError for too many or a negative budget."
     if len(models) > len(_SLOTS):
         raise UserError(f"{len(models)} models; a screening holds {len(_SLOTS)} at most: split "
                         "them over several calls")
     if budget < 0: raise UserError(f"budget {budget}: give seconds, or 0 for no limit")
-    names = [*map(lasting_name, models), *[""] * len(_SLOTS)]
+    names = [*map(_lasting_name, models), *[""] * len(_SLOTS)]
     settings = [f"34_screen_model@{slot}.candidate={name!r}" for slot, name in zip(_SLOTS, names)]
     settings += [f"34_screen_model.budget={float(budget)}", *overrides]
     chain = resolve_corpus(load_chain(profile, settings, root))
     kept = {name: stage for name, stage in chain.stages.items()
-            if name.split("@")[0] in ("30_prepare_rows", "34_screen_model", "95_screening")}
+            if name.split("@")[0] in _STAGES}
     for stage in kept.values():
         stage.upstream = {key: other for key, other in stage.upstream.items() if other in kept}
     return replace(chain, run="screen", stages=kept)

@@ -11,11 +11,9 @@ __all__ = ['Systems', 'read_candidates', 'ranked_systems', 'shared_facts', 'prov
 import json
 from collections.abc import Iterable
 from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-
 from ..core import UserError, read_jsonl
 from ..metrics import percentile_interval
 from ..prompts import DIGITS
@@ -24,31 +22,32 @@ from ..tables import figure_style, profile_words
 from .corpora import VAD_AXES
 from .contract import CODES
 from .decoding import ASKED, AXES, PHASES, TASKS
-from .scores import evaluate_answers, measure_of, resampled
+from .scores import evaluate_answers, _measure_of, _resampled
 
 # %% ../../nbs/25_emoloom_tables.ipynb #5eb4655b
 Systems = dict[str, dict[str, pd.DataFrame]]  # system -> corpus -> answers with gold
 
+def _read_answers(folder: Path) -> dict[str, dict[str, pd.DataFrame]]:
+    "Answers with gold, by phase and corpus; corpora without answers are left out."
+    frames = {(phase, corpus): read_jsonl(path) for phase in PHASES for corpus in TASKS
+              if (path := folder/f"{phase}_{corpus}.jsonl").exists()}
+    return {phase: {corpus: frame for (of, corpus), frame in frames.items()
+                    if of == phase and len(frame)} for phase in PHASES}
+
+# %% ../../nbs/25_emoloom_tables.ipynb #376e576c
 def read_candidates(
     folders: Iterable[str | Path],  # of the runs of `34_screen_model`; empty names are skipped
 ) -> list[dict]:  # of each candidate: folder, metrics, answers (phase -> corpus -> frame)
     "Read what the screening of each candidate left. Raises UserError if there is none."
-    candidates = []
-    for folder in (Path(folder) for folder in folders if folder):
-        answers = {phase: {corpus: read_jsonl(path) for corpus in TASKS
-                           if (path := folder/f"{phase}_{corpus}.jsonl").exists()}
-                   for phase in PHASES}
-        answers = {phase: {corpus: frame for corpus, frame in frames.items() if len(frame)}
-                   for phase, frames in answers.items()}
-        candidates.append({"folder": folder, "metrics": read_metrics(folder), "answers": answers})
+    candidates = [{"folder": folder, "metrics": read_metrics(folder),
+                   "answers": _read_answers(folder)} for folder in map(Path, filter(None, folders))]
     if not candidates:
         raise UserError("no candidate was screened; name one: dimabsa run PROFILE --only "
                         "34_screen_model, or dimabsa screen MODEL")
     return candidates
 
 # %% ../../nbs/25_emoloom_tables.ipynb #87567156
-def ranked_systems(
-    candidates: list[dict],  # see `read_candidates`
+def ranked_systems(candidates: list[dict],  # see `read_candidates`
     phase: str = "trained",  # a key of `PHASES`
 ) -> tuple[Systems, Systems]:  # the candidates, and the baselines on the texts they were asked
     "Everything that is scored after a phase, by name."
@@ -64,8 +63,7 @@ def ranked_systems(
             answers[corpus] = frame[frame["id"].isin(asked[corpus])].reset_index(drop=True)
     return models, baselines
 
-def shared_facts(
-    candidates: list[dict],  # see `read_candidates`
+def shared_facts(candidates: list[dict],  # see `read_candidates`
 ) -> dict[str, dict]:  # corpus -> see `emoloom.scores.baseline_facts`
     "What the baselines know. Raises UserError if it is not the same for every candidate."
     facts = [json.loads((candidate["folder"]/"facts.json").read_text("utf-8"))
@@ -76,8 +74,7 @@ def shared_facts(
     return facts[0]
 
 # %% ../../nbs/25_emoloom_tables.ipynb #89797492
-def provenance_sentence(
-    candidates: list[dict],  # see `read_candidates`
+def provenance_sentence(candidates: list[dict],  # see `read_candidates`
     profile: str,  # the profile's name
     caption: str = "",  # the profile's sentence about itself
 ) -> str:  # the end of a caption
@@ -102,13 +99,15 @@ _SCORES = ["system", "texts", "ParseOK", "Macro-F1", "95 % of F1", "Macro-recall
            "95 % of VAD", "skill", "Macro-F1 parseable", "Macro-recall parseable",
            "VAD score parseable", "lenient ParseOK", "lenient Macro-F1"]
 
+# %% ../../nbs/25_emoloom_tables.ipynb #4a7fd7cf
 def _score_line(name: str, frame: pd.DataFrame, constant, space: str, samples: int,
                 seed: int) -> dict:
     "Strict scores with intervals, the parseable-only and lenient ones beside them."
     strict, parseable, lenient = (evaluate_answers(frame, constant, view, space)
                                   for view in ("strict", "parseable", "lenient"))
-    f1, vad = (percentile_interval(resampled(measure_of(frame, constant, score, space), len(frame),
-                                             samples, seed)) for score in ("macro_f1", "vad_score"))
+    measures = (_measure_of(frame, constant, score, space) for score in ("macro_f1", "vad_score"))
+    f1, vad = (percentile_interval(_resampled(measure, len(frame), samples, seed))
+               for measure in measures)
     values = [name, strict["n"], strict["parsed"], strict["macro_f1"], _interval_text(*f1),
               strict["macro_recall"], strict["vad_score"], _interval_text(*vad), strict["skill"],
               parseable["macro_f1"], parseable["macro_recall"], parseable["vad_score"],
@@ -122,8 +121,7 @@ def _ranked(table: pd.DataFrame, by: str | list, ascending: bool) -> pd.DataFram
     table.insert(0, "rank", range(1, len(table) + 1))
     return table
 
-def ranked_table(
-    systems: Systems,  # candidates and baselines, see `ranked_systems`
+def ranked_table(systems: Systems,  # candidates and baselines, see `ranked_systems`
     facts: dict[str, dict],  # see `shared_facts`
     samples: int = 1000,  # resamples
     seed: int = 0,  # of the draws
@@ -135,8 +133,7 @@ def ranked_table(
     return _ranked(table, ["Macro-F1", "ParseOK", "VAD score"], ascending=False)
 
 # %% ../../nbs/25_emoloom_tables.ipynb #f9d19b16
-def corpora_table(
-    systems: Systems,  # candidates and baselines, see `ranked_systems`
+def corpora_table(systems: Systems,  # candidates and baselines, see `ranked_systems`
     facts: dict[str, dict],  # see `shared_facts`
     samples: int = 1000,  # resamples
     seed: int = 0,  # of the draws
@@ -148,8 +145,7 @@ def corpora_table(
     return pd.DataFrame(lines, columns=["corpus", *_SCORES])
 
 # %% ../../nbs/25_emoloom_tables.ipynb #70bf6388
-def axes_table(
-    systems: Systems,  # candidates and baselines, see `ranked_systems`
+def axes_table(systems: Systems,  # candidates and baselines, see `ranked_systems`
     facts: dict[str, dict],  # see `shared_facts`
 ) -> pd.DataFrame:  # one row a corpus, system and axis
     "VAD by axis: strict RMSE and skill, correlations strict and parseable-only."
@@ -180,15 +176,17 @@ def _best_strict(systems: Systems, corpus: str, measure) -> str | None:
 
 def _comparison(first: pd.DataFrame, second: pd.DataFrame, measure, samples: int,
                 seed: int) -> tuple:
-    "Two systems on the same rows: both scores, and the interval of their difference."
+    "Two systems on the same rows: both scores, the interval of their difference, the verdict."
     shared = [name for name in first["id"] if name in set(second["id"])]
     ours, theirs = (measure(frame.set_index("id").loc[shared]) for frame in (first, second))
-    gaps = resampled(lambda rows: ours(rows) - theirs(rows), len(shared), samples, seed)
-    return *(score(np.arange(len(shared))) for score in (ours, theirs)), *percentile_interval(gaps)
+    gaps = _resampled(lambda rows: ours(rows) - theirs(rows), len(shared), samples, seed)
+    low, high = percentile_interval(gaps)
+    verdict = "beats it" if low > 0 else "is below it" if high < 0 else "no clear difference"
+    every = np.arange(len(shared))
+    return ours(every), theirs(every), _interval_text(low, high), verdict
 
 # %% ../../nbs/25_emoloom_tables.ipynb #2f2fb408
-def comparison_verdicts(
-    models: Systems,  # the candidates, see `ranked_systems`
+def comparison_verdicts(models: Systems,  # the candidates
     baselines: Systems,  # the baselines
     facts: dict[str, dict],  # see `shared_facts`
     samples: int = 1000,  # resamples
@@ -197,24 +195,22 @@ def comparison_verdicts(
     "Compare the best model with the best baseline, by a paired bootstrap over rows."
     lines = []
     for corpus, score, space in _QUESTIONS:
-        measure = lambda frame: measure_of(frame, facts[corpus]["constant"], score, space)
+        measure = lambda frame: _measure_of(frame, facts[corpus]["constant"], score, space)
         by_lexicon = score == "vad_score" and corpus != "emobank"
-        rivals = {name: answers for name, answers in baselines.items()
+        rivals = {name: baselines[name] for name in baselines
                   if not (by_lexicon and "lexicon" in name)}
         model, rival = (_best_strict(group, corpus, measure) for group in (models, rivals))
         if model is None or rival is None: continue
-        ours, theirs, low, high = _comparison(models[model][corpus], rivals[rival][corpus], measure,
-                                              samples, seed)
+        ours, theirs, *outcome = _comparison(models[model][corpus], rivals[rival][corpus], measure,
+                                             samples, seed)
         name = (f"Macro-F1, {space}" if score == "macro_f1"
                 else f"VAD score, {'the lexicon' if by_lexicon else 'people'}'s VAD")
-        verdict = "beats it" if low > 0 else "is below it" if high < 0 else "no clear difference"
-        lines.append([corpus, name, model, ours, rival, theirs, _interval_text(low, high), verdict])
+        lines.append([corpus, name, model, ours, rival, theirs, *outcome])
     return pd.DataFrame(lines, columns=["corpus", "measure", "best model", "score", "best baseline",
                                         "its score", "95 % of the difference", "verdict"])
 
 # %% ../../nbs/25_emoloom_tables.ipynb #7c5a98fa
-def codes_table(
-    models: Systems,  # the candidates, see `ranked_systems`
+def codes_table(models: Systems,  # the candidates, see `ranked_systems`
 ) -> pd.DataFrame:  # one row a system and corpus, one column a code
     "Count the codes of the strict parser."
     lines = [{"system": name, "corpus": corpus, "texts": len(frame),
@@ -229,8 +225,8 @@ def _phase_seconds(metrics: dict, phase: str) -> tuple[float, float]:
                    if name.startswith(phase) and "coarse" not in name)
     return decoding, metrics["seconds"].get("training", 0.0) if phase == "trained" else 0.0
 
-def cost_table(
-    candidates: list[dict],  # see `read_candidates`
+# %% ../../nbs/25_emoloom_tables.ipynb #0b54c757
+def cost_table(candidates: list[dict],  # see `read_candidates`
 ) -> pd.DataFrame:  # one row a candidate and phase
     "What each phase asked, wrote and spent, and how often a cache would have changed an answer."
     lines = []
@@ -260,8 +256,8 @@ def _digits_line(system: str, quality: dict[str, dict]) -> dict:
                  f"{name} digit right": quality[name]["accuracy"]}
     return line | {"mean RMSE": np.mean([quality[name]["rmse"] for name in DIGITS])}
 
-def digits_table(
-    candidates: list[dict],  # see `read_candidates`
+# %% ../../nbs/25_emoloom_tables.ipynb #72439825
+def digits_table(candidates: list[dict],  # see `read_candidates`
     ranked: pd.DataFrame,  # see `ranked_table`
 ) -> pd.DataFrame:  # one row a candidate and phase, best mean RMSE first
     "Each candidate as a coarse predictor, with the constant and the EmoLoom rank beside it."
@@ -282,29 +278,26 @@ _OUTCOMES = {"beats it": "The best model clearly beats the best baseline in {}."
              "no clear difference": "Best model and best baseline do not clearly differ in {}.",
              "is below it": "The best model is clearly below the best baseline in {}."}
 
-def screening_summary(
-    ranked: pd.DataFrame,  # see `ranked_table`
+def screening_summary(ranked: pd.DataFrame,  # see `ranked_table`
     verdicts: pd.DataFrame,  # see `comparison_verdicts`
     digits: pd.DataFrame,  # see `digits_table`
 ) -> str:  # a sentence on the ranking, one an outcome, one on the coarse digits
     "Say who is ranked first, where no model beats a baseline, and who predicts digits best."
-    sentences = [f"On GoEmotions, {row['system']} ranks first of {len(ranked)} systems (strict "
-                 f"Macro-F1 {row['Macro-F1']:.3f}, 95 % {row['95 % of F1']})."
+    sentences = ["On GoEmotions, {system} ranks first of {count} systems (strict Macro-F1 "
+                 "{Macro-F1:.3f}, 95 % {95 % of F1}).".format(**row, count=len(ranked))
                  for row in ranked.head(1).to_dict("records")]
     for verdict, sentence in _OUTCOMES.items():
         named = ["{corpus} {measure} ({score:.3f} against {its score:.3f})".format(**row)
                  for row in verdicts[verdicts["verdict"] == verdict].to_dict("records")]
         if named: sentences.append(sentence.format("; ".join(named)))
-    if len(digits):
-        best = digits[digits["system"] != _CONSTANT].iloc[0]
-        constant = digits.loc[digits["system"] == _CONSTANT, "mean RMSE"].item()
-        sentences.append(f"For the coarse digits {best['system']} is the best model, with a mean "
-                         f"RMSE of {best['mean RMSE']:.3f} against the constant's {constant:.3f}.")
+    rmse = dict(zip(digits["system"], digits["mean RMSE"]))
+    for best in [name for name in rmse if name != _CONSTANT][:1]:
+        sentences.append(f"For the coarse digits {best} is the best model, with a mean RMSE of "
+                         f"{rmse[best]:.3f} against the constant's {rmse[_CONSTANT]:.3f}.")
     return " ".join(sentences)
 
 # %% ../../nbs/25_emoloom_tables.ipynb #29c19a66
-def budget_points(
-    candidates: list[dict],  # see `read_candidates`
+def budget_points(candidates: list[dict],  # see `read_candidates`
     facts: dict[str, dict],  # see `shared_facts`
 ) -> pd.DataFrame:  # candidate, phase, seconds so far, Macro-F1 on GoEmotions, skill on EmoBank
     "Quality reached, and the seconds until then."
@@ -313,15 +306,24 @@ def budget_points(
         spent, metrics = 0.0, candidate["metrics"]
         for phase, answers in candidate["answers"].items():
             spent += sum(_phase_seconds(metrics, phase))
-            scores = [evaluate_answers(answers[corpus], facts[corpus]["constant"], space="native")[name]
-                      if corpus in answers else np.nan
-                      for corpus, name in ((ASKED, "macro_f1"), ("emobank", "skill"))]
-            if answers: points.append([metrics["candidate"], PHASES[phase], spent, *scores])
+            scores = {corpus: evaluate_answers(frame, facts[corpus]["constant"], space="native")
+                      for corpus, frame in answers.items()}
+            quality = [scores.get(corpus, {}).get(name, np.nan)
+                       for corpus, name in ((ASKED, "macro_f1"), ("emobank", "skill"))]
+            if answers: points.append([metrics["candidate"], PHASES[phase], spent, *quality])
     return pd.DataFrame(points, columns=["candidate", "phase", "seconds", "macro_f1", "skill"])
 
 # %% ../../nbs/25_emoloom_tables.ipynb #14934cb2
-def budget_figure(
-    points: pd.DataFrame,  # see `budget_points`
+def _draw_budget(panel: plt.Axes, points: pd.DataFrame, column: str, styles: list[dict]):
+    "A line a candidate, hollow before any training."
+    for style, (name, line) in zip(styles, points.groupby("candidate", sort=False)):
+        panel.plot(line["seconds"], line[column], label=f"{name}, after LoRA", **style)
+        before = line[line["phase"] == PHASES["zero-shot"]]
+        panel.plot(before["seconds"], before[column], label=f"{name}, zero-shot", zorder=3,
+                   **style | {"linestyle": ""}, markerfacecolor="white")
+
+# %% ../../nbs/25_emoloom_tables.ipynb #0f7c17a9
+def budget_figure(points: pd.DataFrame,  # see `budget_points`
     best: dict[str, float],  # macro_f1 and skill of the best baseline
 ) -> plt.Figure:
     "Draw quality over seconds, hollow before any training, the best baseline dashed."
@@ -329,11 +331,7 @@ def budget_figure(
     figure, panels = plt.subplots(1, 2, figsize=(7, 4), layout="constrained")
     labels = {"macro_f1": "strict Macro-F1, GoEmotions", "skill": "strict VAD skill, EmoBank"}
     for panel, (column, label) in zip(panels, labels.items()):
-        for style, (name, line) in zip(styles, points.groupby("candidate", sort=False)):
-            panel.plot(line["seconds"], line[column], label=f"{name}, after LoRA", **style)
-            before = line[line["phase"] == PHASES["zero-shot"]]
-            panel.plot(before["seconds"], before[column], label=f"{name}, zero-shot", zorder=3,
-                       **style | {"linestyle": ""}, markerfacecolor="white")
+        _draw_budget(panel, points, column, styles)
         panel.axhline(best[column], color=baseline["color"], linestyle="--", linewidth=0.8,
                       label="best baseline")
         panel.set(xlabel="seconds of decoding and training", ylabel=label, xlim=(0, None))

@@ -20,7 +20,7 @@ from builder.runs import profiles_table
 from builder.templates import differing, rebased, render
 from dimabsa_nb.core import write_atomic
 from dimabsa_nb.profiles import find_root
-from dimabsa_nb.tables import averages_note, paper_table, pooled_rmse
+from dimabsa_nb.tables import _pooled_rmse, averages_note, paper_table
 
 MODULES = "docs/modules.svg"
 FIX = "run `make pages`"
@@ -96,7 +96,7 @@ def pooled(root: Path, profile: str) -> str:
     counts = pd.read_csv(published(root, record, "results/table1.csv"))[:-1]
     pairs = counts.pair.str.lower().str.replace(" ", "_")
     rmse = paper_table("table2").set_index("pair").joint_rmse_va
-    return f"{pooled_rmse(rmse, pd.Series(counts.test.to_numpy(), pairs)):.3f}"
+    return f"{_pooled_rmse(rmse, pd.Series(counts.test.to_numpy(), pairs)):.3f}"
 
 
 def file(root: Path, name: str) -> str:

@@ -12,7 +12,7 @@ from dimabsa_nb.explorer import LANGUAGE_TAGS
 from dimabsa_nb.metrics import MEASURES
 from dimabsa_nb.profiles import ON_DEMAND, read_profile
 from dimabsa_nb.records import Record
-from dimabsa_nb.tables import NAMES, format_cell, markdown_table, paper_table
+from dimabsa_nb.tables import NAMES, _format_cell, markdown_table, paper_table
 from dimabsa_nb.weights import licence
 
 REFERENCES = "paper", "laptop", "quick"  # profiles whose numbers may be quoted, the largest first
@@ -69,7 +69,7 @@ def read_references(root: Path) -> list[Reference]:
 def table_of(rows: list[dict], decimals: int = 3) -> str:
     """A Markdown table; columns of numbers are right-aligned."""
     frame = pd.DataFrame(rows)
-    cells = frame.astype(object).map(format_cell, decimals=decimals).astype(object)
+    cells = frame.astype(object).map(_format_cell, decimals=decimals).astype(object)
     numeric = [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]
     return markdown_table(cells, numeric, pd.DataFrame(False, frame.index, frame.columns))
 
@@ -78,7 +78,7 @@ def with_interval(row: dict, name: str) -> str:
     """A measure with its interval where it has one, such as "1.659 [1.46, 1.85]"."""
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     interval = "" if low is None or pd.isna(low) else f" [{low:.2f}, {high:.2f}]"
-    return format_cell(row.get(name), 3) + interval
+    return _format_cell(row.get(name), 3) + interval
 
 
 def row_label(pair: str) -> str:

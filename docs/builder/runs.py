@@ -9,7 +9,7 @@ import nbformat
 from builder.api import code_span, line_comments, literal
 from builder.chapters import Chapter
 from builder.results import captions, committed_records, cost, published, record_of, shown_profiles
-from dimabsa_nb.profiles import load_chain, read_notebook
+from dimabsa_nb.profiles import _read_notebook, load_chain
 from dimabsa_nb.records import Record, hash_of
 
 MEANINGS = {"out": "folder that this stage writes into",
@@ -35,7 +35,7 @@ def comment_at(comments: dict[int, str], lines: list[str], number: int) -> str:
 
 def parameter_meanings(path: Path) -> dict[str, tuple[object, str]]:
     """A run notebook's parameters: name -> (default, meaning); comments hold the meanings."""
-    defaults = read_notebook(path)[1]
+    defaults = _read_notebook(path)[1]
     [tagged] = [cell.source for cell in nbformat.read(path, 4).cells
                 if cell.cell_type == "code" and is_parameters(cell)]
     comments, lines = line_comments(tagged), tagged.splitlines()
@@ -161,7 +161,7 @@ def record_note(root: Path, one: Chapter) -> str:
     if not record:
         return (":::{note}\nNo record of this notebook is committed yet: "
                 "its code is shown without outputs.\n:::")
-    same = hash_of(read_notebook(one.path)[0]) == record.code
+    same = hash_of(_read_notebook(one.path)[0]) == record.code
     path = f"{record.stage}.json </results/{record.profile}/records/{record.stage}.json>"
     return (f":::{{note}}\nOutputs on this page are those of the committed run: profile "
             f"`{record.profile}`, finished {record.finished[:10]}, commit "
