@@ -19,8 +19,8 @@ from .corpus import balanced_subset
 from .metrics import rmse_va
 from .packed import _common_prefix, sharing, token_batches, use_packed_attention
 from .train import Schedule, fit
-from .coarse import (_batch_probabilities, _causal_model, _digit_ids, _draw_epoch, add_lora,
-    extract, load_base, sampling_weights, tokenise)
+from .coarse import (_batch_probabilities, _causal_model, _digit_ids, _draw_epoch,
+    add_lora, extract, load_base, sampling_weights, tokenise)
 from .encoder import (_encoder_backward, encoder_ids, new_encoder,
     _pooled_states, predict_values, row_guidance, start_at_probe)
 from .tables import PALETTE
