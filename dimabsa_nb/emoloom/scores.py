@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from ..metrics import pcc
 from ..packed import token_batches
-from .corpora import EKMAN, LABELS, to_ekman
+from .corpora import EKMAN, LABELS, Lexicon, to_ekman
 from .contract import parse, _prompt_ids
 from .training import (EmoLoomModel, MIN_PROBABILITY, _TrainingData, _implied_vad,
                                          _piece_terms)
@@ -98,7 +98,7 @@ def _baseline_facts(rows: pd.DataFrame, corpus: str) -> dict[str, list]:
 def baseline_answers(rows: pd.DataFrame,  # the rows that are asked
     corpus: str,  # whose they are
     facts: dict[str, list],  # see `_baseline_facts`
-    lexicon,  # see `emoloom.corpora.Lexicon`
+    lexicon: Lexicon,  # of VAD
 ) -> dict[str, pd.DataFrame]:  # baseline -> its answers with gold, as `ask_all` gives them
     "Answer without a model: the majority label, with the constant VAD or the lexicon's mean."
     constant, gold = tuple(facts["constant"]), _gold_columns(rows, corpus)

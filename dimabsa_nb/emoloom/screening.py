@@ -11,7 +11,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 import pandas as pd
-from ..core import UserError, write_atomic, write_json, write_jsonl
+from ..core import UserError, check_choice, write_atomic, write_json, write_jsonl
 from ..prompts import DIGITS
 from ..weights import _lasting_name
 from ..train import _fingerprint
@@ -20,7 +20,7 @@ from ..records import hash_of
 from ..pipeline import Chain
 from ..profiles import load_chain, resolve_corpus
 from ..report import coarse_frame, coarse_quality
-from .corpora import EKMAN, VAD_AXES
+from .corpora import EKMAN, Lexicon, VAD_AXES
 from .training import (EmoLoomModel, WEIGHTS, build_training_inputs,
                                          train_emoloom, _training_data, training_rows)
 from .decoding import Clock, PHASES, declared_subset
@@ -29,7 +29,7 @@ from .scores import baseline_answers, _baseline_facts, evaluate_teacher_forced
 # %% ../../nbs/26_emoloom_screening.ipynb #fdcee90b
 def write_baselines(tasks: dict[str, pd.DataFrame],  # corpus -> the rows that are asked
     corpora: dict[str, pd.DataFrame],  # corpus -> all its rows
-    lexicon,  # see `emoloom.corpora.Lexicon`
+    lexicon: Lexicon,  # of VAD
     out: str | Path,  # the folder of the candidate
 ) -> dict[str, dict]:  # corpus -> what the baselines know of it, and the hash of its rows
     "Write what the baselines answer (`baseline-*.jsonl`) and know (`facts.json`)."
@@ -76,7 +76,7 @@ def _ask_digits(model, tokenizer, rows: pd.DataFrame, dimension: str, phase: str
     return coarse_quality(coarse_frame(dimension, rows, answers), rows[f"constant_{dimension}"])
 
 # %% ../../nbs/26_emoloom_screening.ipynb #f03da7d0
-def screen_digits(base,  # a causal language model with the packed attention, as it was loaded
+def screen_digits(base,  # a causal language model with the packed attention
     tokenizer,  # its tokenizer
     train: pd.DataFrame,  # training rows of `coarse_sets`
     rows: pd.DataFrame,  # asked rows of `coarse_sets`
@@ -143,15 +143,14 @@ def ablate(model: str,  # the base model's name
     train: pd.DataFrame,  # training rows, native labels
     dev: pd.DataFrame,  # held-out rows
     folder: str | Path,  # for checkpoints and finished settings
-    lexicon,  # see `emoloom.corpora.Lexicon`
+    lexicon: Lexicon,  # of VAD
     settings: list[str],  # such as "all on" or "without mixture"
     seeds: list[int],  # one run each
-    judge=None,  # function (model, tokenizer) -> more measures, such as `scores.written_scores`
-    **training,  # of `training.train_emoloom`; `lora` holds settings of `coarse.add_lora`
+    judge=None,  # function (model, tokenizer) -> more measures
+    **training,  # of `train_emoloom`; `lora`: of `coarse.add_lora`
 ) -> pd.DataFrame:  # a row a setting and seed
     "Train and measure every setting with every seed. Raises UserError at an unknown setting."
-    for name in (name for name in settings if name not in _SETTINGS):
-        raise UserError(f"no setting {name!r}; the settings are {', '.join(_SETTINGS)}")
+    for name in settings: check_choice("setting", name, _SETTINGS)
     rows, texts = [], [frame[["id", "text", "labels", *VAD_AXES]].to_json(orient="values")
                        for frame in (train, dev)]
     for setting, seed in ((setting, seed) for setting in settings for seed in seeds):
@@ -177,6 +176,7 @@ def ablation_table(
                           **{name: text(runs[name]) for name in measures}}
                          for setting, runs in lines.groupby("setting", sort=False)])
 
+# %% ../../nbs/26_emoloom_screening.ipynb #3c3a3e06
 def ablation_sentence(lines: pd.DataFrame,  # see `ablation_table`
     full: str = "all on",  # the setting that the others are compared with
 ) -> str:  # settings, each with its measures
@@ -193,9 +193,9 @@ def ablation_sentence(lines: pd.DataFrame,  # see `ablation_table`
 _SLOTS = "first", "second", "third", "fourth", "fifth"
 _STAGES = "30_prepare_rows", "34_screen_model", "95_screening"
 
-def screening_chain(models: list[str],  # names of the candidates, five at most
+def screening_chain(models: list[str],  # candidates, five at most
     profile: str = "quick",  # whose sizes to use
-    budget: float = 0.0,  # seconds a candidate; 0 sets no limit
+    budget: float = 0.0,  # seconds a candidate; 0: no limit
     overrides: list[str] = (),  # as for `profiles.load_chain`
     root: str | Path | None = None,  # the repository
 ) -> Chain:  # of the run named "screen"
@@ -208,8 +208,7 @@ def screening_chain(models: list[str],  # names of the candidates, five at most
     settings = [f"34_screen_model@{slot}.candidate={name!r}" for slot, name in zip(_SLOTS, names)]
     settings += [f"34_screen_model.budget={float(budget)}", *overrides]
     chain = resolve_corpus(load_chain(profile, settings, root))
-    kept = {name: stage for name, stage in chain.stages.items()
-            if name.split("@")[0] in _STAGES}
+    kept = {name: chain.stages[name] for name in chain.stages if name.split("@")[0] in _STAGES}
     for stage in kept.values():
         stage.upstream = {key: other for key, other in stage.upstream.items() if other in kept}
     return replace(chain, run="screen", stages=kept)

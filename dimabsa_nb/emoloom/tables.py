@@ -63,8 +63,9 @@ def ranked_systems(candidates: list[dict],  # see `read_candidates`
             answers[corpus] = frame[frame["id"].isin(asked[corpus])].reset_index(drop=True)
     return models, baselines
 
+# %% ../../nbs/25_emoloom_tables.ipynb #8b8be8dc
 def shared_facts(candidates: list[dict],  # see `read_candidates`
-) -> dict[str, dict]:  # corpus -> see `emoloom.scores.baseline_facts`
+) -> dict[str, dict]:  # corpus -> constant (mean VAD), majority, majority_ekman, sha256
     "What the baselines know. Raises UserError if it is not the same for every candidate."
     facts = [json.loads((candidate["folder"]/"facts.json").read_text("utf-8"))
              for candidate in candidates]
@@ -197,8 +198,7 @@ def comparison_verdicts(models: Systems,  # the candidates
     for corpus, score, space in _QUESTIONS:
         measure = lambda frame: _measure_of(frame, facts[corpus]["constant"], score, space)
         by_lexicon = score == "vad_score" and corpus != "emobank"
-        rivals = {name: baselines[name] for name in baselines
-                  if not (by_lexicon and "lexicon" in name)}
+        rivals = {key: baselines[key] for key in baselines if not (by_lexicon and "lexicon" in key)}
         model, rival = (_best_strict(group, corpus, measure) for group in (models, rivals))
         if model is None or rival is None: continue
         ours, theirs, *outcome = _comparison(models[model][corpus], rivals[rival][corpus], measure,
@@ -278,6 +278,7 @@ _OUTCOMES = {"beats it": "The best model clearly beats the best baseline in {}."
              "no clear difference": "Best model and best baseline do not clearly differ in {}.",
              "is below it": "The best model is clearly below the best baseline in {}."}
 
+# %% ../../nbs/25_emoloom_tables.ipynb #15f9829c
 def screening_summary(ranked: pd.DataFrame,  # see `ranked_table`
     verdicts: pd.DataFrame,  # see `comparison_verdicts`
     digits: pd.DataFrame,  # see `digits_table`
