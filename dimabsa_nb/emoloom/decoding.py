@@ -52,13 +52,14 @@ def _decode_reference(model, tokenizer, prompt: list[int], limit: int = 64) -> l
             written.append(int(causal(input_ids=ids, use_cache=False).logits[0, -1].argmax()))
     return written
 
-# %% ../../nbs/23_emoloom_decoding.ipynb #22885cb6
+# %% ../../nbs/23_emoloom_decoding.ipynb #a0e345f6
 def _next_logits(causal, ids: torch.Tensor, mask: torch.Tensor, cache) -> torch.Tensor:
     "Logits (n, vocabulary) after new ids (n, new); the mask (n, all) is 0 at padding."
     positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1]:]
     return causal(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True,
                   past_key_values=cache, logits_to_keep=1).logits[:, -1]
 
+# %% ../../nbs/23_emoloom_decoding.ipynb #22885cb6
 def _prefill(causal, sequences: list[list[int]]) -> tuple:
     "Fill a cache, the rest of each sequence padded on its left: cache, mask, next logits."
     cache, device = DynamicCache(config=causal.config), causal.device
@@ -103,7 +104,7 @@ def _decode_with_cache(model, tokenizer, prompts: list, limit: int = 64, begun=N
             newest = torch.tensor([written[k][-1:] for k in alive], device=causal.device)
             logits = _next_logits(causal, newest, mask, cache)
 
-# %% ../../nbs/23_emoloom_decoding.ipynb #bab3693d
+# %% ../../nbs/23_emoloom_decoding.ipynb #988ef103
 def _greedy_tokens(model, sequences: list, counts: list) -> list:
     "First choices at the last positions of each sequence, in one packed pass without a cache."
     causal = _causal_model(model)
@@ -113,6 +114,7 @@ def _greedy_tokens(model, sequences: list, counts: list) -> list:
         chosen = torch.cat([(chunk @ head.T).argmax(-1) for chunk in states.split(256)])
     return [tokens.tolist() for tokens in chosen.split(counts)]
 
+# %% ../../nbs/23_emoloom_decoding.ipynb #bab3693d
 def _verify_draft(written: list, draft: list, choices: list, tokenizer, limit: int) -> list:
     "Accept first choices up to and including the first that differs from the draft."
     written = list(written)
@@ -213,7 +215,7 @@ def _parse_output(output: str, labels: tuple) -> dict:
         read |= {f"{reader}{axis}": dict(answer.vad)[axis] if answer else None for axis in AXES}
     return read
 
-# %% ../../nbs/23_emoloom_decoding.ipynb #a4492c73
+# %% ../../nbs/23_emoloom_decoding.ipynb #4f65ae57
 def _answer_batch(model, tokenizer, prompts: list, labels: tuple, limit: int) -> list[dict]:
     "Ask one batch without a cache, and record whether a cache would have changed an answer."
     written, drafts = decode_without_cache(model, tokenizer, prompts, limit)
@@ -222,6 +224,7 @@ def _answer_batch(model, tokenizer, prompts: list, labels: tuple, limit: int) ->
              "cache_agrees": answer == draft, "output": output}
             for ids, answer, draft, output in zip(prompts, written, drafts, outputs)]
 
+# %% ../../nbs/23_emoloom_decoding.ipynb #a4492c73
 def _stream_answers(path: Path, keys: list, batch_size: int, ask, clock) -> dict[str, dict]:
     "Ask batch by batch, each on disk before the next; complete lines of an earlier run are kept."
     done = {row["key"]: row for row in _read_stream(path)}

@@ -87,7 +87,7 @@ def evaluate_answers(frame: pd.DataFrame,  # answers with gold
     return {"n": len(seen), "parsed": float((code == "ok").mean()) if len(frame) else np.nan,
             "macro_f1": macro_f1, "macro_recall": macro_recall, **_vad_scores(seen, constant)}
 
-# %% ../../nbs/24_emoloom_scores.ipynb #3b74e29a
+# %% ../../nbs/24_emoloom_scores.ipynb #2b771f79
 def _baseline_facts(rows: pd.DataFrame, corpus: str) -> dict[str, list]:
     "What the baselines know of a corpus, from its training split."
     gold = _gold_columns(rows[rows.split == "train"], corpus)
@@ -95,6 +95,7 @@ def _baseline_facts(rows: pd.DataFrame, corpus: str) -> dict[str, list]:
     return {"constant": [round(float(gold[f"gold_{axis}"].mean()), 6) for axis in AXES],
             "majority": majority("gold_labels"), "majority_ekman": majority("gold_ekman")}
 
+# %% ../../nbs/24_emoloom_scores.ipynb #3b74e29a
 def baseline_answers(rows: pd.DataFrame,  # the rows that are asked
     corpus: str,  # whose they are
     facts: dict[str, list],  # see `_baseline_facts`
