@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['matmul_peak', 'machine', 'time_interleaved', 'benchmark', 'decoder_operations', 'encoder_operations',
-           'extraction_methods', 'adapter_methods', 'gemma_gguf', 'llama_method', 'llama_missing', 'exactness',
+           'extraction_methods', 'adapter_methods', 'gemma_gguf', 'llama_missing', 'llama_method', 'exactness',
            'training_methods', 'prediction_methods', 'encoder_training_method', 'padded_training', 'operators']
 
 # %% ../nbs/27_baselines.ipynb #2627423b
 import ctypes
 import gc
-import math
 import os
 import platform
 import tempfile
 import time
+import timeit
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -33,20 +33,12 @@ from dimabsa_nb.coarse import (add_lora, _batch_probabilities, _coarse_backward,
 from .encoder import _encoder_backward, _length_batches, predict_values
 
 # %% ../nbs/27_baselines.ipynb #62c6f3b9
-def matmul_peak(dtype: torch.dtype = torch.float32,  # of the matrices
-    size: int = 2048,  # rows and columns
-    rounds: int = 8,  # timed products; the fastest counts
+def matmul_peak(size: int = 2048,  # rows and columns
 ) -> float:  # floating-point operations a second
-    "The measured peak of a square matrix product."
-    left, right = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    seconds = []
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
-        left @ right
-        seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / min(seconds[1:])
+    "The measured peak of a square matrix product: the fastest of eight after a warm-up."
+    left, right = torch.randn(size, size), torch.randn(size, size)
+    return 2 * size**3 / min(timeit.repeat(lambda: left @ right, number=1, repeat=9)[1:])
 
-# %% ../nbs/27_baselines.ipynb #649f45d8
 def machine() -> dict[str, str | int]:  # cpu, cores, threads, system, python, torch
     "The machine that a measurement is from."
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
@@ -155,16 +147,12 @@ def _padded(prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     ids, real = _pad_ragged([np.array(prompt) for prompt in prompts])
     return torch.from_numpy(ids), torch.from_numpy(real).long()
 
-def _padded_logits(model,  # the causal language model, with or without LoRA
-    prompts: list[list[int]],  # token ids of the batch
-    digits: list[int],  # token ids of the digits
-) -> torch.Tensor:  # (prompts, digits)
+def _padded_logits(model, prompts: list[list[int]], digits: list[int]) -> torch.Tensor:
     "Digit logits of a padded batch, read out of the logits of the whole vocabulary."
     ids, mask = _padded(prompts)
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
     return logits[torch.arange(len(prompts)), mask.sum(1) - 1][:, digits].float()
 
-# %% ../nbs/27_baselines.ipynb #eb9987c3
 def _digit_head_logits(model, prompts: list[list[int]], digits: list[int]) -> torch.Tensor:
     "The padded baseline with one change: of the head only the digits' rows are computed."
     states = trailing_states_padded(model.base_model, prompts)
@@ -223,14 +211,17 @@ def gemma_gguf() -> Path:  # the file, in the cache
                                         for name in sorted(files) if ".gguf.part" in name))
     return _check_digest(path, GEMMA_GGUF)
 
+def llama_missing() -> str:  # "" where llama.cpp is installed
+    "Why llama.cpp is not measured."
+    return "" if find_spec("llama_cpp") else "not installed: pip install llama-cpp-python"
+
 # %% ../nbs/27_baselines.ipynb #97ebd04b
 def llama_method(path: Path | str,  # a GGUF file
     prompts: list[list[int]],  # token ids of each prompt
-    context: int = 1024,  # tokens it makes room for
 ) -> Callable[[int], None]:  # function of the round
     "llama.cpp with its prompt cache, over sorted prompts."
     from llama_cpp import Llama
-    llama = Llama(str(path), n_ctx=context, n_batch=512, n_threads=torch.get_num_threads(),
+    llama = Llama(str(path), n_ctx=1024, n_batch=512, n_threads=torch.get_num_threads(),
                   n_threads_batch=torch.get_num_threads(), verbose=False)
     prompts = sorted([min(token, llama.n_vocab() - 1) for token in prompt] for prompt in prompts)
     def cached(number):
@@ -238,23 +229,16 @@ def llama_method(path: Path | str,  # a GGUF file
         for prompt in prompts: next(llama.generate(prompt, temp=0.0))
     return cached
 
-# %% ../nbs/27_baselines.ipynb #cff023f2
-def llama_missing() -> str:  # "" where llama.cpp is installed
-    "Why llama.cpp is not measured."
-    return "" if find_spec("llama_cpp") else "not installed: pip install llama-cpp-python"
-
 # %% ../nbs/27_baselines.ipynb #c9fd606b
 def _with_aspects(rows: pd.DataFrame, texts: int, aspects: int, seed: int = 0) -> pd.DataFrame:
     "Some texts, drawn once, each with this many aspects."
     chance = np.random.default_rng(seed)
     first = rows.drop_duplicates(["pair", "id"]).sample(texts, random_state=seed)
     pools = rows.groupby("pair")["aspect"].unique()
-    parts = []
-    for _, line in first.iterrows():
-        pool = pools[line["pair"]]
-        drawn = chance.choice(pool, aspects, replace=len(pool) < aspects)
-        parts.append(pd.DataFrame([line] * aspects).assign(aspect=drawn))
-    return pd.concat(parts, ignore_index=True).assign(row=range(texts * aspects))
+    drawn = [chance.choice(pool, aspects, replace=len(pool) < aspects)
+             for pool in first["pair"].map(pools)]
+    repeated = first.iloc[np.repeat(np.arange(texts), aspects)].reset_index(drop=True)
+    return repeated.assign(aspect=np.concatenate(drawn), row=range(texts * aspects))
 
 # %% ../nbs/27_baselines.ipynb #e813ae18
 def _differences(ours: np.ndarray, other: np.ndarray) -> dict[str, float]:
@@ -278,10 +262,9 @@ def exactness(model,  # the causal language model, float32
     prompts: list[list[int]],  # token ids of each prompt
     digits: list[int],  # token ids of the digits
     batch_size: int,  # prompts of a padded batch
-    most: int = 96,  # prompts to compare
 ) -> pd.DataFrame:  # columns comparison, rows, largest, mean, other_digit
-    "The packed pass against the padded baseline in float32, and bfloat16 against float32."
-    some = prompts[:: max(1, len(prompts) // most)][:most]
+    "On 96 prompts: packed against padded in float32, and bfloat16 against float32."
+    some = prompts[:: max(1, len(prompts) // 96)][:96]
     packed = _batch_probabilities(model, some, digits)
     padded = _padded_probabilities(model, some, digits, batch_size)
     half = _batch_probabilities(model.to(torch.bfloat16), some, digits)
@@ -299,10 +282,14 @@ def _padded_lora(model):
             del module.forward
     return model
 
-def _batches_of_round(model, order: list[np.ndarray], steps: int, number: int) -> list[np.ndarray]:
-    "The batches of one timed round, for a model put into training mode."
+def _train_round(model, optimizer: torch.optim.Optimizer, backward: Callable, inputs: list,
+                 targets: torch.Tensor, order: list[np.ndarray], steps: int, number: int) -> None:
+    "The optimiser steps of one timed round; `backward` gets a batch's inputs and targets."
     model.train()
-    return [order[k % len(order)] for k in range(number * steps, (number + 1) * steps)]
+    for k in range(number * steps, (number + 1) * steps):
+        drawn = order[k % len(order)]
+        backward([inputs[row] for row in drawn], targets[drawn])
+        optimizer.step(); optimizer.zero_grad()
 
 def _padded_backward(model, prompts: list[list[int]], targets: torch.Tensor, dimension: str,
                      digits: list[int]) -> float:
@@ -322,19 +309,17 @@ def training_methods(model,  # of `add_lora`
     token_budget: int,  # tokens of a packed pass
 ) -> dict[str, Callable[[int], None]]:  # "ours", "padded" -> function of the round
     "Training by the packed pass and by the padded baseline, on the same batches, with AdamW."
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5,
-                                  fused=True)
-    def train(number, backward, *more):
-        for drawn in _batches_of_round(model, order, steps, number):
-            backward(model, [prompts[k] for k in drawn], targets[drawn], dimension, digits, *more)
-            optimizer.step(); optimizer.zero_grad()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+    def train(backward, number, *more):
+        step = lambda batch, gold: backward(model, batch, gold, dimension, digits, *more)
+        _train_round(model, optimizer, step, prompts, targets, order, steps, number)
     def packed(number):
         use_packed_attention(model.get_base_model())
         _use_fast_lora(model)
-        train(number, _coarse_backward, token_budget)
+        train(_coarse_backward, number, token_budget)
     def padded(number):
         _padded_lora(model).get_base_model().set_attn_implementation("sdpa")
-        train(number, _padded_backward)
+        train(_padded_backward, number)
     return {"ours": packed, "padded": padded}
 
 # %% ../nbs/27_baselines.ipynb #bd7c13ef
@@ -378,17 +363,14 @@ def encoder_training_method(model,  # a `RegressionEncoder` with its parts froze
     token_budget: int = 4096,  # tokens of a pass without padding
 ) -> Callable[[int], None]:  # function of the round
     "Encoder training, as a method to time."
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-6, **({} if padded else {"fused": True}))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=None if padded else True)
     def backward(batch, gold):
         if not padded: return _encoder_backward(model, batch, gold, token_budget)
         encoder_loss(*_padded_forward(model, batch), gold, reduction="none").mean().backward()
     def work(number):
         if padded: model.backbone.set_attn_implementation("sdpa")
         else: use_packed_attention(model.backbone)
-        for drawn in _batches_of_round(model, order, steps, number):
-            backward([sequences[k] for k in drawn], targets[drawn])
-            optimizer.step(); optimizer.zero_grad(set_to_none=True)
+        _train_round(model, optimizer, backward, sequences, targets, order, steps, number)
     return work
 
 # %% ../nbs/27_baselines.ipynb #3f8d1257
@@ -408,10 +390,9 @@ def padded_training(model,  # a `RegressionEncoder`
     targets: torch.Tensor,  # (inputs, 2) gold valence and arousal
     order: list[np.ndarray],  # positions of each batch
     rates: list[float],  # learning rate of each step
-    weight_decay: float = 0.01,  # of AdamW
 ) -> None:
     "Train the encoder by the padded baseline: every parameter, AdamW's default kernel."
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rates[0], weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rates[0])
     model.train().backbone.set_attn_implementation("sdpa")
     for drawn, rate in zip(progress(order, "padded encoder"), rates):
         for group in optimizer.param_groups: group["lr"] = rate
@@ -421,19 +402,15 @@ def padded_training(model,  # a `RegressionEncoder`
     use_packed_attention(model.backbone)
 
 # %% ../nbs/27_baselines.ipynb #e4987b2e
-def _attention_operations(query: torch.Size, key: torch.Size, products: int = 2) -> int:
-    "The operations of an attention kernel, which PyTorch's own counter leaves out on the CPU."
-    return 2 * products * math.prod(query) * key[-2]
-
 def _counted(work: Callable[[], object]) -> dict[str, float]:
     "Operator -> floating-point operations of a call, by PyTorch's counter."
     from torch.utils.flop_counter import FlopCounterMode
-    aten = torch.ops.aten
+    # attention, which PyTorch's own counter leaves out on the CPU: 2 products, backward 5
     kernels = {
-        aten._scaled_dot_product_flash_attention_for_cpu:
-            lambda query, key, *rest, **named: _attention_operations(query, key),
-        aten._scaled_dot_product_flash_attention_for_cpu_backward:
-            lambda gradient, query, key, *rest, **named: _attention_operations(query, key, 5)}
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu:
+            lambda query, key, *rest, **named: 4 * query.numel() * key[-2],
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward:
+            lambda gradient, query, key, *rest, **named: 10 * query.numel() * key[-2]}
     with FlopCounterMode(display=False, custom_mapping=kernels) as counter: work()
     counts = counter.get_flop_counts()["Global"]
     return {str(name).replace(".", "::"): count for name, count in counts.items()}
@@ -449,10 +426,10 @@ def operators(work: Callable[[], object],  # run twice
     from torch.profiler import ProfilerActivity, profile
     operations = _counted(work)
     with profile(activities=[ProfilerActivity.CPU]) as profiled: work()
-    table = pd.DataFrame([(event.key, event.self_cpu_time_total / 1e6, event.count)
-                          for event in profiled.key_averages()],
-                         columns=["operator", "seconds", "calls"])
-    table = table.sort_values("seconds", ascending=False)
+    events = [(event.key, event.self_cpu_time_total / 1e6, event.count)
+              for event in profiled.key_averages()]
+    table = pd.DataFrame(events, columns=["operator", "seconds", "calls"]).sort_values(
+        "seconds", ascending=False)
     rate = table["operator"].map(operations) / table["seconds"]
     return table.assign(share=table["seconds"] / table["seconds"].sum(),
                         share_of_peak=rate / peak).head(most).reset_index(drop=True)

@@ -54,10 +54,9 @@ class Settings:
 def _rows_cost(model, tokenizer, rows: pd.DataFrame, settings: Settings,
                folder: Path) -> pd.DataFrame:
     "CPU seconds and memory of extracting ever more rows; a count measured before is read back."
-    texts = (rows["pair"] + " " + rows["id"]).to_numpy()
-    names = pd.unique(texts)
-    rank = dict(zip(names, np.random.default_rng(settings.seed).permutation(len(names))))
-    shuffled = rows.iloc[np.argsort([rank[text] for text in texts], kind="stable")]
+    texts, names = pd.factorize(rows["pair"] + " " + rows["id"])
+    ranks = np.random.default_rng(settings.seed).permutation(len(names))
+    shuffled = rows.iloc[np.argsort(ranks[texts], kind="stable")]
     def extraction(number):  # the first round only warms up
         if number: extract(model, tokenizer, shuffled.head(count), settings.dimension,
                            folder / f"{count}/rows.jsonl", token_budget=settings.token_budget)
@@ -79,26 +78,20 @@ class Inputs:
     guidance: Path          # the folder of the distributions
     folder: Path            # for what is streamed and kept between attempts
 
-def _drawn_prompts(settings: Settings, inputs: Inputs,
-                   tokenizer) -> tuple[pd.DataFrame, list, list]:
-    "Test rows of every pair in equal numbers, their prompts, and the digits' token ids."
-    rows = balanced_subset(inputs.test, settings.rows_per_pair, settings.seed)
-    prompts = tokenise(rows, settings.dimension, tokenizer)
-    return rows.reset_index(drop=True), prompts, _digit_ids(tokenizer, settings.dimension)
-
 def _line(name: str, ours: float, baseline: float | None, unit: str, ratio: float | None) -> dict:
     "A benchmark line without a limit."
     return {"name": name, "ours": ours, "baseline": baseline, "unit": unit, "ratio": ratio,
             "limit": None, "share_of_limit": None}
 
-# %% ../nbs/28_bench.ipynb #a177c356
 _BASELINES = {"padded": "the padded Hugging Face baseline", "digit head": "the digit head alone",
               "llama.cpp": "llama.cpp, 4-bit, with its prompt cache"}
 
+# %% ../nbs/28_bench.ipynb #a177c356
 def _measure_extraction(settings: Settings, inputs: Inputs) -> tuple[list[dict], dict]:
     "Extraction: speed against each baseline and by pair, exactness, time by operator."
     model, tokenizer = load_base(settings.model)
-    rows, *asked = _drawn_prompts(settings, inputs, tokenizer)
+    rows = balanced_subset(inputs.test, settings.rows_per_pair, settings.seed)
+    asked = tokenise(rows, settings.dimension, tokenizer), _digit_ids(tokenizer, settings.dimension)
     lines, operator_table = _extraction_lines(settings, model, *asked)
     tables = {"extraction_pairs": _time_pairs(model, rows, *asked, settings),
               "exactness": exactness(model, *asked, settings.padded_batch),
@@ -114,8 +107,8 @@ def _measure_extraction(settings: Settings, inputs: Inputs) -> tuple[list[dict],
 # %% ../nbs/28_bench.ipynb #6f7bb839
 def _packed_limit(model, batches: list, digits: list, peak: float, **training) -> float:
     "How many prompts a second the machine's matrix product would allow."
-    causal = _causal_model(model)
-    operations = decoder_operations(causal.base_model, batches, len(digits), **training)
+    decoder = _causal_model(model).base_model
+    operations = decoder_operations(decoder, batches, len(digits), **training)
     return sum(map(len, batches)) * peak / operations
 
 def _extraction_lines(settings: Settings, model, prompts: list,
@@ -134,17 +127,22 @@ def _extraction_lines(settings: Settings, model, prompts: list,
     return lines, operators(packed, peak)
 
 # %% ../nbs/28_bench.ipynb #41d59f67
+def _against_digit_head(name: str, model, prompts: list, digits: list, settings: Settings) -> dict:
+    "A benchmark line: extraction of some prompts against the digit head alone."
+    methods = extraction_methods(model, prompts, digits, settings.token_budget,
+                                 settings.padded_batch)
+    del methods["padded"]
+    turns = time_interleaved(methods, settings.rounds)
+    return benchmark(name, turns, "ours", "digit head", len(prompts))
+
+# %% ../nbs/28_bench.ipynb #5d0e7b92
 def _time_pairs(model, rows: pd.DataFrame, prompts: list, digits: list,
                 settings: Settings) -> pd.DataFrame:
     "Extraction against the digit head alone, on every pair by itself."
     table = []
     for pair, places in rows.groupby("pair", sort=False).indices.items():
         own = [prompts[k] for k in places]
-        methods = extraction_methods(model, own, digits, settings.token_budget,
-                                     settings.padded_batch)
-        del methods["padded"]
-        turns = time_interleaved(methods, settings.rounds)
-        line = benchmark(pair, turns, "ours", "digit head", len(own))
+        line = _against_digit_head(pair, model, own, digits, settings)
         table.append({"pair": pair, "rows": len(own), "tokens": float(np.mean([*map(len, own)])),
                       "sharing": sharing(own, settings.token_budget), "ours": line["ours"],
                       "digit_head": line["baseline"], "ratio": line["ratio"]})
@@ -189,18 +187,16 @@ def _measure_training(settings: Settings, inputs: Inputs) -> tuple[list[dict], d
     batches = [[prompts[drawn[k]] for k in piece] for drawn in timed
                for piece in token_batches([prompts[k] for k in drawn], budget)]
     limit = _packed_limit(tuned, batches, digits, max(peak, matmul_peak()), training=True, rank=16)
-    memory = turns.groupby("method")["peak_memory_mb"].max()
     speed = benchmark(f"LoRA training against {_BASELINES['padded']}", turns, "ours", "padded",
                       steps * settings.batch_size, limit=limit)
-    ours, padded = memory["ours"], memory["padded"]
+    ours, padded = turns.groupby("method")["peak_memory_mb"].max()[["ours", "padded"]]
     memory = _line("LoRA training, peak memory", ours, padded, "MB", padded / ours)
     return [speed, memory], {"operators_training": operators(lambda: methods["ours"](0), peak)}
 
 # %% ../nbs/28_bench.ipynb #1e389d95
 def _measure_rows(settings: Settings, inputs: Inputs) -> tuple[list[dict], dict]:
     "What extraction costs against the number of rows."
-    model, tokenizer = load_base(settings.model)
-    cost = _rows_cost(model, tokenizer, inputs.test.reset_index(drop=True), settings,
+    cost = _rows_cost(*load_base(settings.model), inputs.test.reset_index(drop=True), settings,
                       inputs.folder)
     rows, seconds = cost["rows"].to_numpy(), cost["cpu_seconds"].to_numpy()
     slope, intercept = np.polyfit(rows, seconds, 1)
@@ -222,12 +218,8 @@ def _measure_aspects(settings: Settings, inputs: Inputs) -> tuple[list[dict], di
     for aspects in (1, 2, 4, 8):
         rows = _with_aspects(inputs.test, settings.texts, aspects, settings.seed)
         prompts = tokenise(rows, settings.dimension, tokenizer)
-        methods = extraction_methods(model, prompts, digits, settings.token_budget,
-                                     settings.padded_batch)
-        del methods["padded"]
         name = f"extraction, {aspects} aspects a text, against the digit head alone"
-        turns = time_interleaved(methods, settings.rounds)
-        lines.append(line := benchmark(name, turns, "ours", "digit head", len(prompts)))
+        lines.append(line := _against_digit_head(name, model, prompts, digits, settings))
         table.append({"aspects": aspects, "ours_ms": 1000 / line["ours"],
                       "digit_head_ms": 1000 / line["baseline"], "ratio": line["ratio"],
                       "sharing": sharing(prompts, settings.token_budget)})
@@ -247,29 +239,27 @@ def _encoder_methods(settings: Settings) -> dict[str, tuple[bool, bool, int]]:
             "unpadded, embedding frozen, no dropout in the backbone": (False, True, 0),
             "as in the profile": (False, True, settings.frozen_layers)}
 
+# %% ../nbs/28_bench.ipynb #266c261f
 def _encoder_of(settings: Settings, name: str, seed: int = 0) -> tuple:
     "The model and tokenizer of one of the methods."
     dropout, frozen, layers = _encoder_methods(settings)[name]
     return new_encoder(settings.base, "joint", backbone_dropout=None if dropout else 0.0,
                        frozen_embeddings=frozen, frozen_layers=layers, seed=seed)
 
-# %% ../nbs/28_bench.ipynb #266c261f
-def _time_encoders(settings: Settings, encoders: dict, sequences: list, targets: torch.Tensor,
-                   order: list) -> pd.DataFrame:
-    "Training steps of every method in turns."
+def _time_encoders(settings: Settings, loaded: dict[str, tuple], *data) -> pd.DataFrame:
+    "Training steps of every method in turns; `data` are sequences, targets and batches."
     # the profile's probe has read every training input before the first step
-    _ = _pooled_states(encoders["as in the profile"], sequences)
-    methods = {name: encoder_training_method(encoder, sequences, targets, order, settings.steps,
-                                             name == "padded")
-               for name, encoder in encoders.items()}
+    _pooled_states(loaded["as in the profile"][0], data[0])
+    methods = {name: encoder_training_method(encoder, *data, settings.steps, name == "padded")
+               for name, (encoder, _) in loaded.items()}
     return time_interleaved(methods, settings.rounds)
 
 # %% ../nbs/28_bench.ipynb #b3b2ed87
 def _measure_encoder(settings: Settings, inputs: Inputs) -> tuple[list[dict], dict]:
     "Encoder prediction and training against the padded baseline."
     rows = inputs.prepared[inputs.prepared["role_encoder"].isin(["train", "test"])]
-    rows = rows.sample(frac=1, random_state=settings.seed).head(10 * settings.rows_per_pair)
-    rows, size = rows.reset_index(drop=True), settings.batch_size
+    rows = rows.sample(frac=1, random_state=settings.seed, ignore_index=True)
+    rows, size = rows.head(10 * settings.rows_per_pair), settings.batch_size
     loaded = {name: _encoder_of(settings, name) for name in _encoder_methods(settings)}
     model, tokenizer = loaded["padded"]
     sequences, peak = _guided(rows, inputs, tokenizer), matmul_peak()
@@ -278,10 +268,9 @@ def _measure_encoder(settings: Settings, inputs: Inputs) -> tuple[list[dict], di
     operator_table = operators(lambda: predict_values(model, sequences, 4096), peak)
     order = [np.arange(start, start + size) for start in range(0, len(rows) - size + 1, size)]
     targets = torch.tensor(rows[["valence", "arousal"]].to_numpy(), dtype=torch.float32)
-    encoders = {name: encoder for name, (encoder, _) in loaded.items()}
-    trained = _time_encoders(settings, encoders, sequences, targets, order)
-    lines = _encoder_lines(settings, model, sequences, order, predicted, trained,
-                           max(peak, matmul_peak()))
+    trained = _time_encoders(settings, loaded, sequences, targets, order)
+    peak = max(peak, matmul_peak())
+    lines = _encoder_lines(settings, model, sequences, order, predicted, trained, peak)
     return lines, {"operators_prediction": operator_table}
 
 # %% ../nbs/28_bench.ipynb #a4997f2e
@@ -289,14 +278,13 @@ def _encoder_lines(settings: Settings, model, sequences: list, order: list, pred
                    trained: pd.DataFrame, peak: float) -> list[dict]:
     "The encoder's benchmark lines, each against the padded baseline."
     lengths, layers = np.array([*map(len, sequences)]), len(model.backbone.encoder.layer)
-    steps, baseline = settings.steps, "the padded Hugging Face baseline"
-    used = np.concatenate([order[number % len(order)]
-                           for number in range(steps, steps * (settings.rounds + 1))])
+    steps, baseline = settings.steps, _BASELINES["padded"]
+    timed = range(steps, steps * (settings.rounds + 1))
+    used = np.concatenate([order[number % len(order)] for number in timed])
     limit = len(lengths) * peak / encoder_operations(model, lengths)
-    lines = [benchmark(f"encoder prediction against {against}", predicted, "ours", name,
-                       len(lengths), limit=limit)
-             for name, against in (("padded", baseline),
-                                   ("buckets", "padded buckets of like length"))]
+    against = {"padded": baseline, "buckets": "padded buckets of like length"}
+    lines = [benchmark(f"encoder prediction against {other}", predicted, "ours", name,
+                       len(lengths), limit=limit) for name, other in against.items()]
     for name, (_, _, frozen) in [*_encoder_methods(settings).items()][1:]:
         limit = len(used) * peak / encoder_operations(model, lengths[used], layers - frozen, frozen)
         lines.append(benchmark(f"encoder training, {name}, against {baseline}", trained, name,
@@ -312,8 +300,8 @@ def _measure_accuracy(settings: Settings, inputs: Inputs) -> tuple[list[dict], d
         path = inputs.folder / f"accuracy-{seed}.jsonl"
         if not path.exists(): write_jsonl(path, _accuracy_of(settings, inputs, parts, seed))
         tables.append(read_jsonl(path))
-    train, _, dev = parts
-    table = pd.concat(tables, ignore_index=True).assign(train_rows=len(train), dev_rows=len(dev))
+    table = pd.concat(tables, ignore_index=True).assign(train_rows=len(parts[0]),
+                                                        dev_rows=len(parts[2]))
     mean = table.groupby("method")["rmse_va"].mean()
     line = _line("encoder, RMSE_VA on dev rows, mean over seeds", mean["ours"], mean["padded"],
                  "RMSE_VA", mean["padded"] / mean["ours"])
@@ -323,20 +311,17 @@ def _measure_accuracy(settings: Settings, inputs: Inputs) -> tuple[list[dict], d
 def _accuracy_of(settings: Settings, inputs: Inputs, parts: tuple, seed: int) -> pd.DataFrame:
     "Both trainings with one seed, from the same linear probe."
     (train, internal, dev), table = parts, []
-    gold = dev[["valence", "arousal"]].to_numpy()
     for method, name in {"padded": "padded", "ours": "as in the profile"}.items():
         model, tokenizer = _encoder_of(settings, name, seed)
         sequences, inner, outer = (_guided(part, inputs, tokenizer) for part in parts)
-        error = lambda: rmse_va(gold, predict_values(model, outer))
-        clock = time.perf_counter()
+        rmse = lambda: rmse_va(dev[["valence", "arousal"]].to_numpy(), predict_values(model, outer))
+        started = time.perf_counter()
         start_at_probe(model, sequences, train, (inner, internal))
-        line = {"method": method, "seed": seed, "probe_seconds": time.perf_counter() - clock,
-                "start_rmse_va": error()}
-        clock = time.perf_counter()
-        _train_one(method, model, sequences, train, settings, seed,
-                   inputs.folder / f"{method}-{seed}")
-        line["training_seconds"] = time.perf_counter() - clock
-        table.append(line | {"rmse_va": error()})
+        probe, start, started = time.perf_counter() - started, rmse(), time.perf_counter()
+        _train_one(method, model, sequences, train, settings, seed, inputs.folder)
+        spent = time.perf_counter() - started
+        table.append({"method": method, "seed": seed, "probe_seconds": probe,
+                      "start_rmse_va": start, "training_seconds": spent, "rmse_va": rmse()})
     return pd.DataFrame(table)
 
 # %% ../nbs/28_bench.ipynb #1a70f4c8
@@ -352,7 +337,7 @@ def _train_one(method: str, model, sequences: list, rows: pd.DataFrame, settings
     def backward(epoch, batch):
         drawn = order[batch]
         return _encoder_backward(model, [sequences[k] for k in drawn], targets[drawn], 4096)
-    fit(model, backward, schedule, folder, seed=seed)
+    fit(model, backward, schedule, folder / f"{method}-{seed}", seed=seed)
 
 MEASUREMENTS = {"extraction": _measure_extraction, "training": _measure_training,
                 "rows": _measure_rows, "aspects": _measure_aspects,
@@ -369,6 +354,7 @@ _TARGETS = {  # benchmark -> (least ratio, or value where there is none; least s
     "encoder prediction against the padded Hugging Face baseline": (3, None),
     "encoder training, as in the profile, against the padded Hugging Face baseline": (2.5, None)}
 
+# %% ../nbs/28_bench.ipynb #81f3c6ea
 def _target_verdict(line: dict) -> str:
     "Whether a line reaches its target; nothing where it has none."
     if line["name"] not in _TARGETS: return ""
@@ -381,8 +367,8 @@ def _target_verdict(line: dict) -> str:
 def speed_table(lines: list[dict],  # benchmark lines
 ) -> pd.DataFrame:  # benchmark, ours, baseline, unit, ratio, share of peak, target, verdict
     "The benchmark lines as a table."
-    table = pd.DataFrame(lines).rename(columns={"name": "benchmark",
-                                                "share_of_limit": "share of peak"})
+    columns = {"name": "benchmark", "share_of_limit": "share of peak"}
+    table = pd.DataFrame(lines).rename(columns=columns)
     shown = {name: f"≥ {least:g}" + (f", ≥ {share:.0%} of peak" if share else "")
              for name, (least, share) in _TARGETS.items()}
     return table.drop(columns="limit", errors="ignore").assign(

@@ -29,6 +29,7 @@ class VAD(BaseModel):
     a: _Share  # arousal: calm to excited
     d: _Share  # dominance: controlled to in control
 
+# %% ../../nbs/21_emoloom_contract.ipynb #e2f84b6d
 class Answer(BaseModel):
     "What a text expresses: emotion labels, VAD, and a short reason."
     model_config = _STRICT
@@ -154,13 +155,12 @@ def _no_constant(name: str):
 
 def _validated(value, labels: Sequence[str]) -> _Parsed:
     "Check a value against the contract."
-    try: answer = Answer.model_validate(value)
+    try: parsed = _Parsed("ok", Answer.model_validate(value))
     except ValidationError as error:
-        for problem in error.errors():
-            if problem["loc"][:1] != ("vad",) or not problem["type"].endswith("_than_equal"):
-                return _Parsed("schema")
-        return _Parsed("vad_range" if set(value["labels"]) <= set(labels) else "unknown_label")
-    return _Parsed("ok", answer) if set(answer.labels) <= set(labels) else _Parsed("unknown_label")
+        if not all(problem["loc"][:1] == ("vad",) and problem["type"].endswith("_than_equal")
+                   for problem in error.errors()): return _Parsed("schema")
+        parsed = _Parsed("vad_range")
+    return parsed if set(value["labels"]) <= set(labels) else _Parsed("unknown_label")
 
 # %% ../../nbs/21_emoloom_contract.ipynb #388c4639
 def parse(output: str,  # what a model wrote
@@ -216,9 +216,10 @@ def rationale(text: str,  # a training text
     "A short English phrase for the contract's third key."
     hits = list(dict.fromkeys(lexicon.hits(text)))
     strongest = sorted(hits, key=lambda word: -abs(lexicon.words[word][0] - 0.5))[:2]
-    words = ", ".join(word for word in hits if word in strongest)
+    words = ", ".join(sorted(strongest, key=hits.index))
     return f"tone of {' and '.join(labels[:2])}" + (f": {words}" if words else "")
 
+# %% ../../nbs/21_emoloom_contract.ipynb #c70b15ed
 def target_answer(row,  # a row of `itertuples` with text, labels, valence, arousal, dominance
     lexicon: Lexicon,  # for the rationale
     fallback: tuple[float, float, float],  # valence, arousal, dominance where the row has none

@@ -26,7 +26,6 @@ from ..synthetic import synthetic_emotions
 
 # %% ../../nbs/20_emoloom_corpora.ipynb #5ab7b1bb
 _logger = logging.getLogger("dimabsa_nb.emoloom")
-
 CORPORA = ("goemotions", "dailydialog", "empatheticdialogues", "emobank")
 VAD_AXES = ("valence", "arousal", "dominance")
 _COLUMNS = ("id", "corpus", "split", "group", "text", "labels", *VAD_AXES, "vad_source", "usable",
@@ -72,8 +71,7 @@ def to_ekman(corpus: str,  # one of `CORPORA`
     labels: list[str],  # native labels of one text
 ) -> list[str]:  # names of `EKMAN`, in its order, each once
     "Native labels as Ekman's six and neutral. Raises UserError for a label of another corpus."
-    unknown = [label for label in labels if label not in _TO_EKMAN[corpus]]
-    if unknown:
+    if unknown := [label for label in labels if label not in _TO_EKMAN[corpus]]:
         raise UserError(f"{corpus} has no label {unknown[0]!r}; its labels are "
                         f"{', '.join(LABELS[corpus]) or 'none'}")
     return sorted({_TO_EKMAN[corpus][label] for label in labels}, key=EKMAN.index)
@@ -96,8 +94,7 @@ def _read_csv(path: Path, columns: tuple) -> list[tuple[int, dict]]:
     "Line number and values of each row; every row must have every column."
     reader, rows = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True), []
     try:
-        missing = [column for column in columns if column not in (reader.fieldnames or [])]
-        if missing:
+        if missing := [name for name in columns if name not in (reader.fieldnames or [])]:
             _damaged_file(path, 1, f"no column {missing[0]!r}",
                           f"write a header with {', '.join(columns)}")
         for row in reader:
@@ -187,10 +184,10 @@ def _read_dailydialog(folder: Path) -> list[dict]:
     return rows
 
 # %% ../../nbs/20_emoloom_corpora.ipynb #bedf8dfa
-def _hash_split(text: str, share: float = 0.8) -> str:
-    "A split that depends on the text alone."
+def _hash_split(text: str) -> str:
+    "A split that depends on the text alone: four fifths train."
     digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
-    return "train" if int(digest[:8], 16) < share * 2**32 else "dev"
+    return "train" if int(digest[:8], 16) < 0.8 * 2**32 else "dev"
 
 def _unquoted(text: str) -> str:
     "Undo a quoting that has become part of the text."
@@ -222,8 +219,7 @@ def _labelled_prompts(prompts: Path, labels: Path) -> list[dict]:
         rows.append(dict(id=f"test-{len(rows) + 1}", split="test", text=text, labels=names[0],
                          usable=bool(names[0]), file=prompts.name, line=line))
         if len(names) > 1: names.pop(0)
-    lost = sum(not row["usable"] for row in rows)
-    if lost:
+    if lost := sum(not row["usable"] for row in rows):
         _logger.warning("%s: %d prompts have no label in %s and are not used", prompts, lost,
                         labels.name)
     return rows
@@ -243,13 +239,12 @@ def _official_rows(text: str, split: str, path: Path) -> list[dict]:
         if len(fields) < 7:
             _damaged_file(path, line, f"{len(fields)} fields",
                           "the official file has eight; get it again")
-        conversation, _, label, prompt = fields[:4]
+        label, text = fields[2], fields[3].replace("_comma_", ",").strip()
         if label not in LABELS["empatheticdialogues"]:
             _damaged_file(path, line, f"emotion {label!r}",
                           "the official file names one of the 32; get it again")
-        text = prompt.replace("_comma_", ",").strip()
-        rows[conversation] = dict(id=conversation, split=split, text=text, labels=[label],
-                                  file=path.name, line=line)
+        rows[fields[0]] = dict(id=fields[0], split=split, text=text, labels=[label],
+                               file=path.name, line=line)
     return list(rows.values())
 
 # %% ../../nbs/20_emoloom_corpora.ipynb #8ed59a59
@@ -271,8 +266,7 @@ def _official_texts(folder: Path) -> dict[str, tuple[str, Path]]:
 
 def _read_empatheticdialogues(folder: Path) -> list[dict]:
     "EmpatheticDialogues (Rashkin et al. 2019): 32 labels, one a prompt."
-    official = _official_texts(folder)
-    if not official: return _read_reduced(folder)
+    if not (official := _official_texts(folder)): return _read_reduced(folder)
     return [row for split, (text, path) in official.items()
             for row in _official_rows(text, split, path)]
 
@@ -305,8 +299,7 @@ _LICENCES = {
     "empatheticdialogues": "EmpatheticDialogues (Rashkin et al. 2019), CC BY-NC 4.0 by one "
                            "official source and CC BY 4.0 by another: never committed",
     "emobank": "EmoBank (Buechel and Hahn 2017), CC BY-SA 4.0",
-    "glasgow": "Glasgow Norms (Scott et al. 2019), CC BY 4.0",
-}
+    "glasgow": "Glasgow Norms (Scott et al. 2019), CC BY 4.0"}
 
 # %% ../../nbs/20_emoloom_corpora.ipynb #1762a086
 _GOEMOTIONS = ("https://raw.githubusercontent.com/google-research/google-research/{}"
@@ -355,9 +348,7 @@ def _fetch_affect(name: str, folder: Path | None = None, sources: dict = _SOURCE
 
 # %% ../../nbs/20_emoloom_corpora.ipynb #8ec694b4
 def _affect_folder(name: str, folder: str | Path | None = None) -> Path:
-    "Find a corpus. Raises UserError if there is no such corpus or it cannot be had."
-    if name not in _SOURCES:
-        raise UserError(f"no corpus {name!r}; the corpora are {', '.join(CORPORA)}")
+    "Find a corpus of `_SOURCES`. Raises UserError if it cannot be had."
     for given, where in ((folder, ""), (os.environ.get("DIMABSA_AFFECT"), "DIMABSA_AFFECT=")):
         if not given: continue
         if (Path(given)/name).is_dir(): return Path(given)/name
@@ -375,10 +366,8 @@ def load_corpus(name: str,  # one of `CORPORA`
     if name not in readers:
         raise UserError(f"no corpus {name!r}; the corpora are {', '.join(CORPORA)}")
     rows = _as_table(readers[name](_affect_folder(name, folder)), name)
-    again = rows["id"].duplicated()
-    if again.any():
-        raise CorpusError(f"{name}: id {rows['id'][again].iloc[0]!r} stands twice; give each text "
-                          "its own id")
+    for again in rows["id"][rows["id"].duplicated()]:
+        raise CorpusError(f"{name}: id {again!r} stands twice; give each text its own id")
     return rows
 
 # %% ../../nbs/20_emoloom_corpora.ipynb #22bfd9d3

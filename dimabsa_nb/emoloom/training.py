@@ -45,9 +45,8 @@ _ANTONYM = _both_ways("""
 # %% ../../nbs/22_emoloom_training.ipynb #ba915a84
 def _attested(word: str, lexicon: Lexicon) -> bool:
     "Whether the lexicon lists a word and its antonym as opposites."
-    pair = [lexicon.words[side][0] - 0.5 for side in (word, _ANTONYM.get(word))
-            if side in lexicon.words]
-    return len(pair) == 2 and pair[0] * pair[1] < 0
+    pair = [lexicon.words.get(side, (0.5,))[0] - 0.5 for side in (word, _ANTONYM.get(word))]
+    return pair[0] * pair[1] < 0
 
 def _swap_antonyms(text: str, lexicon: Lexicon) -> str:
     "A text with attested words replaced by their antonyms, capitals kept."
@@ -170,8 +169,8 @@ def fit_verifier(texts: list[str],  # training texts
         model = LogisticRegression(C=0.1, max_iter=1000).fit(counts[clear], targets[clear, atom])
         weights[:, atom] = vectoriser.idf_ * model.coef_[0]
         intercepts[atom] = model.intercept_[0]
-    words = dict(zip(vectoriser.get_feature_names_out().tolist(), weights))
-    return _Verifier(words, intercepts, known)
+    words = vectoriser.get_feature_names_out().tolist()
+    return _Verifier(dict(zip(words, weights)), intercepts, known)
 
 # %% ../../nbs/22_emoloom_training.ipynb #28508f40
 def _token_words(tokenizer, size: int) -> list[str]:
@@ -192,10 +191,8 @@ def _vocabulary_features(words: list[str], lexicon: Lexicon, verifier: _Verifier
 # %% ../../nbs/22_emoloom_training.ipynb #345aaade
 MIN_PROBABILITY = 1e-3  # expected listed words; below it there is nothing to align
 
-def _implied_vad(
-    expected: torch.Tensor,  # (rows, 8) expected features, summed over the rationale's positions
-) -> torch.Tensor:  # (rows, 3) 0 to 1
-    "The VAD of the words that a model would write."
+def _implied_vad(expected: torch.Tensor) -> torch.Tensor:
+    "The VAD (rows, 3) of the words a model would write, from its expected features (rows, 8)."
     return expected[:, 1:4] / expected[:, :1].clamp_min(MIN_PROBABILITY)
 
 def _vadkeep_loss(expected: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -254,6 +251,7 @@ class _TrainingData:
 
     def __len__(self): return len(self.prompts)
 
+# %% ../../nbs/22_emoloom_training.ipynb #6be0c94f
 def _targets(data: _TrainingData, piece: list[int], device: torch.device) -> list[torch.Tensor]:
     "Answer tokens' row, L_sft mask, rationale mask and id; rows' labels, VAD and appraisals."
     owner = [np.full(len(data.answers[k]), row) for row, k in enumerate(piece)]
@@ -317,12 +315,8 @@ def _answer_terms(model: EmoLoomModel, states: torch.Tensor, targets: torch.Tens
     return tuple(torch.cat(part) for part in zip(*parts))
 
 # %% ../../nbs/22_emoloom_training.ipynb #3a1bf189
-def _piece_terms(model: EmoLoomModel,  # with its heads
-    data: _TrainingData,  # the rows
-    piece: list[int],  # positions of some rows
-    features: torch.Tensor,  # (vocabulary, 8)
-    intercepts: torch.Tensor,  # (4,) of the verifier
-) -> tuple[dict[str, torch.Tensor], tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
+def _piece_terms(model: EmoLoomModel, data: _TrainingData, piece: list[int],
+                 features: torch.Tensor, intercepts: torch.Tensor) -> tuple:
     "Sums of each loss (rows,); label log odds and VAD; expected features (rows, 8)."
     counts = [len(data.answers[k]) + 1 for k in piece]
     states = _model_states(model, [data.prompts[k] + data.answers[k] for k in piece], counts)
@@ -369,10 +363,8 @@ def training_rows(rows: pd.DataFrame,  # training rows with native labels, each 
     seed: int,  # of the flips
 ) -> pd.DataFrame:  # flipped rows included, labels as asked for, and the column pool
     "Training rows. Raises UserError for rows without labels, or with labels of their own."
-    unlabelled = rows[~rows["usable"] | (rows["labels"].map(len) == 0)]
-    if len(unlabelled):
-        raise UserError(f"row {unlabelled['id'].iloc[0]!r} has no label to learn; train on usable "
-                        "rows with labels")
+    for name in rows["id"][~rows["usable"] | (rows["labels"].map(len) == 0)]:
+        raise UserError(f"row {name!r} has no label to learn; train on usable rows with labels")
     native = rows["corpus"] == "goemotions"
     if not ekman and not native.all():
         raise UserError(f"{rows.loc[~native, 'corpus'].min()} has labels of its own; train on "
