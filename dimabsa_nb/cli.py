@@ -15,7 +15,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 from typer.core import TyperGroup
-from .core import UserError, jsonable, read_jsonl, write_atomic
+from .core import UserError, jsonable, write_atomic
 from .corpus import FATAL, fetch_corpora, find_data, inspect_corpus, read_inputs, table1
 from .metrics import paired_bootstrap, score_files, submission_lines
 from .tables import _format_cell, verify_tables
@@ -23,8 +23,8 @@ from .pipeline import (Chain, _StageFailed, _parameters_yaml, _refuse_changes, r
                                  stale_stages)
 from .profiles import (chain_status, _check_run_name, find_root, load_chain, read_profile,
                                  resolve_corpus, select_stages, _stages_named)
-from .report import join_separate, score_table, _with_predictions
-from .explorer import write_report
+from .report import score_table, _with_predictions
+from .explorer import _run_predictions, _stage_rows, write_report
 
 # %% ../nbs/29_cli.ipynb #7754239e
 class _OneLine(TyperGroup):
@@ -48,13 +48,11 @@ app.add_typer(data_app, name="data")
 # %% ../nbs/29_cli.ipynb #6f79de04
 _Profile = Annotated[str, typer.Argument(
     metavar="PROFILE", help="smoke, quick, laptop or paper: a file in nbs/profiles.")]
-_Parameters = Annotated[list[str], typer.Option(
-    "--parameter", "-p", metavar="NAME=VALUE",
+_Parameters = Annotated[list[str], typer.Option("--parameter", "-p", metavar="NAME=VALUE",
     help="Set a parameter; STAGE.NAME=VALUE for one stage or notebook. Repeatable.")]
 _Released = Annotated[Path, typer.Option(
     help="Folder of the authors' released predictions, for Table 2.")]
-_Name = Annotated[str, typer.Option(
-    "--name", metavar="RUN",
+_Name = Annotated[str, typer.Option("--name", metavar="RUN",
     help="Name of the run, a folder in runs/; the profile's own name if not given.")]
 _Publish = Annotated[bool, typer.Option(
     "--publish", help="When all is done, copy tables, figures, records and the paper's executed "
@@ -106,33 +104,23 @@ def run(profile: _Profile,
     force: Annotated[bool, typer.Option(help="Run even what is up to date.")] = False,
     dry_run: Annotated[bool, typer.Option(
         "--dry-run", help="Print what would run, and why.")] = False,
-    parameter: _Parameters = None,
-    released: _Released = None,
-    name: _Name = None,
-    publish: _Publish = False,
-):
+    parameter: _Parameters = None, released: _Released = None, name: _Name = None,
+    publish: _Publish = False):
     "Run the stages of a profile that are not up to date."
     chain = _load(profile, parameter, released, name, dry_run, publish)
     stages = select_stages(chain, only, start)
-    if dry_run: return _print_plan(chain, stale_stages(chain, stages, force, True))
+    if dry_run:
+        plan = stale_stages(chain, stages, force, True)
+        lines = *chain.notes, *(f"{stage.name}: {reason or 'done'}" for stage, _, reason in plan)
+        return typer.echo("\n".join(lines))
     publish = publish and not chain.changes # not the fallback to the synthetic corpus
     run_chain(chain, stages, force, typer.echo, publish)
     typer.echo(_where(chain, "92_main_results/results/table2.md", publish))
 
-# %% ../nbs/29_cli.ipynb #9c990378
-def _print_plan(chain: Chain, stages):
-    "Print what would run, and why."
-    for line in chain.notes: typer.echo(line)
-    for stage, _, reason in stages: typer.echo(f"{stage.name}: {reason or 'done'}")
-
 # %% ../nbs/29_cli.ipynb #9fe430cb
 @app.command()
-def status(profile: _Profile,
-    parameter: _Parameters = None,
-    released: _Released = None,
-    name: _Name = None,
-    as_json: _AsJson = False,
-):
+def status(profile: _Profile, parameter: _Parameters = None, released: _Released = None,
+           name: _Name = None, as_json: _AsJson = False):
     "Tell which stages of a run are up to date, and what they cost."
     chain = _load(profile, parameter, released, name, dry=True)
     rows = list(chain_status(chain))
@@ -150,10 +138,7 @@ def status(profile: _Profile,
 def parameters(profile: _Profile,
     stage: Annotated[str, typer.Argument(
         metavar="STAGE", help="A stage, such as 33_train_encoder@joint.")],
-    parameter: _Parameters = None,
-    released: _Released = None,
-    name: _Name = None,
-):
+    parameter: _Parameters = None, released: _Released = None, name: _Name = None):
     "Print a stage's resolved parameters as YAML, for papermill's option -f."
     chain = _load(profile, parameter, released, name, dry=True)
     stages = _stages_named(chain, stage)
@@ -167,9 +152,7 @@ def parameters(profile: _Profile,
 def verify(profile: _Profile,
     tolerance: Annotated[float, typer.Option(
         help="Allowed difference of decimal numbers; the profile's own if not given.")] = None,
-    name: _Name = None,
-    as_json: _AsJson = False,
-):
+    name: _Name = None, as_json: _AsJson = False):
     """Compare the tables of a run with the committed ones.  Counts and text must be equal, other
     numbers within the tolerance."""
     root = find_root()
@@ -185,80 +168,24 @@ def verify(profile: _Profile,
     raise typer.Exit(0 if agree else 1)
 
 # %% ../nbs/29_cli.ipynb #884fe607
+def _check_writable(path: Path) -> Path:
+    "Refuse a place that nothing can be written to, before the work is done."
+    if path.is_dir(): raise UserError(f"{path}: is a folder; name a file in it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"{path}: its folder cannot be written to; name another place")
+    return path
+
 @app.command()
 def report(profile: _Profile,
     out: Annotated[Path, typer.Option(
         "--out", "-o", help="Where to write it; runs/RUN/explorer.html if not given.")] = None,
-    name: _Name = None,
-):
+    name: _Name = None):
     "Write one HTML page with every prediction of a run beside its gold value."
     page = write_report(profile, out and _check_writable(out), name=name)
     typer.echo(os.path.relpath(page))
 
 # %% ../nbs/29_cli.ipynb #183180c0
-def _read_encoders(folder: Path) -> dict[str, pd.DataFrame]:
-    "Read what a run's encoders predicted, by system; see `report.with_predictions`."
-    def read(stage, name="predictions"):
-        path = folder/stage/f"{name}.jsonl"
-        return read_jsonl(path) if path.is_file() else None
-    joint, *parts = [read(f"33_train_encoder@{variant}")
-                     for variant in ("joint", "separate-valence", "separate-arousal")]
-    separate = None if any(part is None for part in parts) else join_separate(*parts)
-    systems = {"joint": joint, "separate": separate}
-    rows = read("30_prepare_rows", "rows")
-    if rows is None or joint is None is separate:
-        raise UserError(f"{folder}: no encoder has predicted there; run the profile first")
-    rows = rows[rows["role_encoder"] == "test"]
-    return {system: _with_predictions(rows, predictions, system)
-            for system, predictions in systems.items() if predictions is not None}
-
-# %% ../nbs/29_cli.ipynb #3599d1a8
-def _shared_rows(runs: dict[str, dict[str, pd.DataFrame]]) -> pd.Index:
-    "Find the test rows of all runs. Raises UserError if their gold rows differ."
-    columns, rows = ["pair", "id", "aspect", "valence", "arousal"], pd.Index([])
-    frames = {run: next(iter(systems.values()))[columns] for run, systems in runs.items()}
-    for run, frame in frames.items():
-        first = next(iter(frames))
-        rows = frame.index if run == first else rows.intersection(frame.index)
-        if not len(rows) or not frame.loc[rows].equals(frames[first].loc[rows]):
-            raise UserError(f"{run} and {first} have different gold rows; compare runs that test "
-                            "on the same corpus")
-    return rows
-
-def _rmse_table(systems: dict[str, pd.DataFrame], rows: pd.Index) -> pd.DataFrame:
-    "Score a run's systems on some rows: n, and RMSE_VA by system, indexed as Table 2."
-    tables = {system: score_table(frame.loc[rows]) for system, frame in systems.items()}
-    return pd.DataFrame({"n": next(iter(tables.values()))["n"],
-                         **{system: table["rmse_va"] for system, table in tables.items()}})
-
-def _committed_rmse(folder: Path) -> pd.DataFrame:
-    "Read the same from a results folder."
-    names = {f"{system}_rmse_va": system for system in ("joint", "separate")}
-    return pd.read_csv(folder/"table2.csv", index_col="pair")[["n", *names]].rename(columns=names)
-
-# %% ../nbs/29_cli.ipynb #3e685e6d
-def _beside(folders: dict[str, Path]) -> tuple[dict[str, pd.DataFrame], list[dict]]:
-    "Score runs on the rows that all of them predict, and compare each with the first one."
-    runs = {name: _read_encoders(folder) for name, folder in folders.items()
-            if not (folder/"table2.csv").exists()}
-    rows, differences = _shared_rows(runs), []
-    tables = {name: _rmse_table(runs[name], rows) if name in runs else _committed_rmse(folder)
-              for name, folder in folders.items()}
-    first, *others = tables
-    for name in others:
-        if tables[name]["n"].to_dict() != tables[first]["n"].to_dict():
-            raise UserError(f"{name} and {first} are scored on different gold rows; compare runs "
-                            "that test on the same rows")
-        for system in ("joint", "separate"):
-            if system not in tables[name] or system not in tables[first]: continue
-            frames = [runs[run][system].loc[rows] for run in (name, first) if run in runs]
-            gap = tables[name].loc["macro", system] - tables[first].loc["macro", system]
-            interval = paired_bootstrap(*frames) if len(frames) == 2 else {}
-            differences.append({"run": name, "system": system, "difference": gap,
-                                **{key: interval.get(key) for key in ("low", "high", "p")}})
-    return tables, differences
-
-# %% ../nbs/29_cli.ipynb #7925120c
 def _find_run(name: str) -> Path:
     "Find a run in runs/, or a results folder. Raises UserError if it is neither."
     for folder in (find_root()/"runs"/name, Path(name)):
@@ -266,23 +193,78 @@ def _find_run(name: str) -> Path:
     raise UserError(f"{name}: neither a run in runs/ nor a folder with table2.csv, such as "
                     "results/quick")
 
+def _read_encoders(folder: Path) -> dict[str, pd.DataFrame]:
+    "Read a run's encoders on test, by system, see `_with_predictions`; none of a results folder."
+    if (folder/"table2.csv").exists(): return {}
+    rows, systems = _stage_rows(folder, "30_prepare_rows", "rows"), _run_predictions(folder, {})
+    systems.pop("constant", None)
+    if not (len(rows) and systems):
+        raise UserError(f"{folder}: no encoder has predicted there; run the profile first")
+    rows = rows[rows["role_encoder"] == "test"]
+    return {name: _with_predictions(rows, frame, name) for name, frame in systems.items()}
+
+# %% ../nbs/29_cli.ipynb #3599d1a8
+def _keep_shared_rows(runs: dict[str, dict[str, pd.DataFrame]]) -> dict[str, dict]:
+    "Keep the test rows that all runs have. Raises UserError if their gold rows differ."
+    columns, rows = ["pair", "id", "aspect", "valence", "arousal"], None
+    frames = {run: [*systems.values()][0][columns] for run, systems in runs.items() if systems}
+    for run, frame in frames.items():
+        first = next(iter(frames))
+        rows = frame.index if rows is None else rows.intersection(frame.index)
+        if not len(rows) or not frame.loc[rows].equals(frames[first].loc[rows]):
+            raise UserError(f"{run} and {first} have different gold rows; compare runs that test "
+                            "on the same corpus")
+    return {run: {system: frame.loc[rows] for system, frame in systems.items()}
+            for run, systems in runs.items()}
+
+# %% ../nbs/29_cli.ipynb #3e685e6d
+def _rmse_table(folder: Path, systems: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    "Table 2's n, and RMSE_VA by system: of a run's systems, or of a results folder without them."
+    if not systems:
+        table = pd.read_csv(folder/"table2.csv", index_col="pair")
+        return pd.DataFrame({"n": table["n"], "joint": table["joint_rmse_va"],
+                             "separate": table["separate_rmse_va"]})
+    columns = {}
+    for system, frame in systems.items():
+        table = score_table(frame)
+        columns |= {"n": table["n"], system: table["rmse_va"]}
+    return pd.DataFrame(columns)
+
+# %% ../nbs/29_cli.ipynb #5d1c0be7
+def _differences(runs: dict, tables: dict[str, pd.DataFrame]) -> list[dict[str, object]]:
+    "Compare each table with the first: macro RMSE_VA, and intervals where both have predictions."
+    (first, *others), differences = tables, []
+    for name in others:
+        if tables[name]["n"].to_dict() != tables[first]["n"].to_dict():
+            raise UserError(f"{name} and {first} are scored on different gold rows; compare runs "
+                            "that test on the same rows")
+        for system in tables[name].columns[1:].intersection(tables[first].columns):
+            both = runs[name] and runs[first]
+            rmse, against = (tables[run].loc["macro", system] for run in (name, first))
+            if not both: rmse, against = round(rmse, 6), round(against, 6) # as in a CSV file
+            interval = paired_bootstrap(runs[name][system], runs[first][system]) if both else {}
+            differences.append({"run": name, "system": system, "difference": rmse - against,
+                                **{key: interval.get(key) for key in ("low", "high", "p")}})
+    return differences
+
+# %% ../nbs/29_cli.ipynb #7925120c
 @app.command()
 def compare(runs: Annotated[list[str], typer.Argument(
         metavar="RUN", help="Two or more runs in runs/, or results folders; the first is the "
                             "reference.")],
-    as_json: _AsJson = False,
-):
+    as_json: _AsJson = False):
     """Put Table 2 of several runs side by side.  Differences of the macro RMSE_VA to the first run
     come with a 95 % interval of the paired bootstrap by source; below 0, the run has less error."""
     if len({*runs}) < 2: raise UserError("give two different runs or more")
-    tables, differences = _beside({name: _find_run(name) for name in runs})
+    frames = _keep_shared_rows({name: _read_encoders(_find_run(name)) for name in runs})
+    tables = {name: _rmse_table(_find_run(name), systems) for name, systems in frames.items()}
+    differences = _differences(frames, tables)
     counts = tables[runs[0]]["n"]
     if as_json:
         columns = {name: table.drop(columns="n").to_dict() for name, table in tables.items()}
         return _print_json({"rows": counts["micro"], "runs": columns, "differences": differences})
-    beside = pd.DataFrame({f"{name} {system}": table[system] for name, table in tables.items()
-                           for system in table.columns[1:]})
-    beside.insert(0, "n", counts)
+    beside = pd.DataFrame({"n": counts, **{f"{name} {system}": table[system]
+                           for name, table in tables.items() for system in table.columns[1:]}})
     _print_rows(beside.reset_index(names="pair").to_dict("records"))
     typer.echo(f"\nmacro RMSE_VA against {runs[0]}, on {counts['micro']:,} shared test rows")
     _print_rows(differences)
@@ -291,11 +273,8 @@ def compare(runs: Annotated[list[str], typer.Argument(
 @app.command()
 def bench(profile: Annotated[str, typer.Option(help="Whose models and sizes to use.")] = "quick",
     force: Annotated[bool, typer.Option(help="Measure again.")] = False,
-    parameter: _Parameters = None,
-    name: _Name = None,
-    publish: _Publish = False,
-    as_json: _AsJson = False,
-):
+    parameter: _Parameters = None, name: _Name = None, publish: _Publish = False,
+    as_json: _AsJson = False):
     "Measure speed and memory, each against a baseline in the same run."
     chain = _load(profile, parameter, name=name, publish=publish)
     publish = publish and not chain.changes # not the fallback to the synthetic corpus
@@ -313,8 +292,7 @@ def screen(models: Annotated[list[str], typer.Argument(
     budget: Annotated[float, typer.Option(
         metavar="SECONDS", help="Time per model, checked after every batch; 0: no limit.")] = 0.0,
     profile: Annotated[str, typer.Option(help="Whose sizes to use.")] = "quick",
-    parameter: _Parameters = None,
-):
+    parameter: _Parameters = None):
     "Screen small language models for emotion, VAD and the coarse digits."
     from dimabsa_nb.emoloom.screening import screening_chain
     chain = screening_chain(models, profile, budget, parameter or ())
@@ -327,8 +305,7 @@ def screen(models: Annotated[list[str], typer.Argument(
 @data_app.command("fetch")
 def data_fetch(data: Annotated[Path, typer.Option(
         help="Where to put them; the cache if not given.")] = None,
-    as_json: _AsJson = False,
-):
+    as_json: _AsJson = False):
     "Download the official corpora, checked by SHA-256."
     folder = fetch_corpora(data)
     _print_json({"data": str(folder)}) if as_json else typer.echo(folder)
@@ -356,27 +333,16 @@ def score(gold: Annotated[Path, typer.Argument(help="A corpus, or one gold file.
         help="The split of a gold folder: train, dev or test.")] = "test",
     strict: Annotated[bool, typer.Option(
         help="Stop at a gold aspect without a prediction, as the official scorer does.")] = False,
-    as_json: _AsJson = False,
-):
+    as_json: _AsJson = False):
     "Score predictions by the official rules."
     scores = score_files(gold, pred, split, strict)
     if as_json: return _print_json(scores)
-    rows = [*scores["pairs"].items(), ("macro", {"n": None, **scores["macro"]}),
-            ("micro", scores["micro"])]
+    rows = {**scores["pairs"], "macro": scores["macro"], "micro": scores["micro"]}
     columns = "n", "rmse_va", "pcc_v", "pcc_a"
     _print_rows([{"pair": pair, **{column: values.get(column) for column in columns}}
-                 for pair, values in rows])
+                 for pair, values in rows.items()])
     typer.echo(f"gold aspects without a prediction: {len(scores['unmatched'])}; predictions that "
                f"are in no gold file: {scores['ignored']:,}")
-
-# %% ../nbs/29_cli.ipynb #81cb6ddf
-def _check_writable(path: Path) -> Path:
-    "Refuse a place that nothing can be written to, before the work is done."
-    if path.is_dir(): raise UserError(f"{path}: is a folder; name a file in it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(path.parent, os.W_OK):
-        raise UserError(f"{path}: its folder cannot be written to; name another place")
-    return path
 
 # %% ../nbs/29_cli.ipynb #0059d8f0
 @app.command()
@@ -384,8 +350,7 @@ def predict(model: Annotated[Path, typer.Argument(help="The folder of a trained 
     inputs: Annotated[Path, typer.Argument(
         metavar="INPUT.jsonl", help="Texts with their aspects, in the task's format.")],
     out: Annotated[Path, typer.Option(
-        "--out", "-o", help="Where to write the predictions, in the task's format.")],
-):
+        "--out", "-o", help="Where to write the predictions, in the task's format.")]):
     "Predict anyone's texts with a trained system."
     rows, out = read_inputs(inputs), _check_writable(out)
     from dimabsa_nb.encoder import System

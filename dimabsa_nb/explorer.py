@@ -30,11 +30,9 @@ def _stage_rows(run, stage: str, name: str = "predictions") -> pd.DataFrame:
 
 def _coarse_predictions(distributions: dict[str, pd.DataFrame]) -> pd.DataFrame:
     "Predict the expected scores of both LLMs (section 3.1): row, valence, arousal."
-    scores = {}
-    for dimension, frame in distributions.items():
-        values = np.array(frame.set_index("row")["probabilities"].tolist()) if len(frame) else None
-        if values is None: return pd.DataFrame({"row": []})
-        scores[dimension] = pd.Series(expected_score(dimension, values), frame["row"])
+    if not all(map(len, distributions.values())): return pd.DataFrame({"row": []})
+    scores = {dimension: pd.Series(expected_score(dimension, np.stack(frame["probabilities"])),
+                                   frame["row"]) for dimension, frame in distributions.items()}
     return pd.DataFrame(scores).dropna().rename_axis("row").reset_index()
 
 # %% ../nbs/19_explorer.ipynb #79cc2697
@@ -60,15 +58,13 @@ def _align_rows(frame: pd.DataFrame, rows: pd.Series, column: str) -> list:
                 for shares in values]
     return [None if pd.isna(score) else round(score, 4) for score in values]
 
-# %% ../nbs/19_explorer.ipynb #d35bcddc
 def _row_columns(rows: pd.DataFrame) -> dict[str, object]:
     "Lay out the page's rows: pairs, splits, rows (column -> values), texts (each once)."
     pairs = sorted(rows["pair"].unique(), key=_pair_order)
     splits = [split for split in SPLITS if split in set(rows["split"])]
     places, texts = pd.factorize(rows["text"])
     names = "row", "id", "aspect", "valence", "arousal", "role_coarse", "role_encoder"
-    columns = {**{name: rows[name].tolist() for name in names},
-               "pair": rows["pair"].map(pairs.index).tolist(),
+    columns = {**rows[[*names]].to_dict("list"), "pair": rows["pair"].map(pairs.index).tolist(),
                "split": rows["split"].map(splits.index).tolist(), "text": places.tolist()}
     return {"pairs": pairs, "splits": splits, "rows": columns, "texts": texts.tolist()}
 
@@ -156,8 +152,8 @@ def write_report(profile: str,  # the profile's name
         raise UserError(f"{run.name} has not been run here; run it first: dimabsa run "
                         f"{profile}{option}")
     title = f"Explorer: profile {profile}" + (f", run {name}" if name else "")
-    page = _page_html(title, _page_data(run, caption), root)
-    return write_atomic(path or run/"explorer.html", page)
+    data = _page_data(run, caption)
+    return write_atomic(path or run/"explorer.html", _page_html(title, data, root))
 
 # %% ../nbs/19_explorer.ipynb #9c0513b6
 def write_example(path: str | Path,  # where to write the page

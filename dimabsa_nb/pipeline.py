@@ -174,14 +174,6 @@ def stale_stages(chain: Chain,  # the chain
         yield stage, parts, reason or "forced" * force
 
 # %% ../nbs/16_pipeline.ipynb #b5d7a288
-def _refuse_changes(chain: Chain):
-    "Raises UserError if the run departs from its profile, so that it cannot be published."
-    if chain.changes:
-        raise UserError(f"results/{chain.profile} is for profile {chain.profile} as it stands, but "
-                        f"this run has {', '.join(chain.changes)}; leave out --publish, or what "
-                        "differs")
-
-# %% ../nbs/16_pipeline.ipynb #6c77ea14
 def _with_inputs(chain: Chain, stages: list[Stage]) -> list[Stage]:
     "Add to some stages all that they read, in the chain's order."
     names = {stage.name for stage in stages}
@@ -189,8 +181,13 @@ def _with_inputs(chain: Chain, stages: list[Stage]) -> list[Stage]:
         if name in names: names |= {*filter(chain.has_run, stage.upstream.values())}
     return [stage for name, stage in chain.stages.items() if name in names]
 
-def _refuse_other_inputs(chain: Chain, stages: list[Stage]):
-    "Raises UserError if a stage that is reused ran with other parameters or input files."
+def _refuse_changes(chain: Chain, stages: list[Stage] | tuple = ()):
+    """Raises UserError if the run departs from its profile, or if a stage that it reuses ran with
+    other parameters or input files, so that it cannot be published."""
+    if chain.changes:
+        raise UserError(f"results/{chain.profile} is for profile {chain.profile} as it stands, but "
+                        f"this run has {', '.join(chain.changes)}; leave out --publish, or what "
+                        "differs")
     for stage in _with_inputs(chain, stages):
         if stage in stages: continue
         parts = _key_parts(chain, stage)
@@ -204,14 +201,12 @@ def _clean_outputs(outputs: list) -> list:
     "Drop widgets and whatever was printed to stderr or over itself; join what was printed."
     kept = []
     for output in outputs:
-        if output.output_type == "stream":
-            if output.name == "stderr" or re.search("[\r\x1b]", output.text): continue
-            if kept and kept[-1].output_type == "stream":
-                kept[-1].text += output.text
-                continue
-        elif any("widget" in kind for kind in output.get("data", ())): continue
+        printed = output.output_type == "stream"
+        if printed and (output.name == "stderr" or re.search("[\r\x1b]", output.text)): continue
+        if any("widget" in kind for kind in output.get("data", ())): continue
         if "metadata" in output: output.metadata = {}
-        kept.append(output)
+        if printed and kept and kept[-1].output_type == "stream": kept[-1].text += output.text
+        else: kept.append(output)
     return kept
 
 # %% ../nbs/16_pipeline.ipynb #422ad3b4
@@ -264,9 +259,7 @@ def run_chain(chain: Chain,  # the chain
 ):
     "Bring a run up to date. Raises UserError if it is busy or may not be published."
     from filelock import FileLock, Timeout
-    if publish:
-        _refuse_changes(chain)
-        _refuse_other_inputs(chain, stages)
+    if publish: _refuse_changes(chain, stages)
     chain.folder("").mkdir(parents=True, exist_ok=True)
     try: lock = FileLock(chain.folder(".lock")).acquire(timeout=0)
     except Timeout:

@@ -19,29 +19,31 @@ from .corpus import COMMIT, OFFICIAL_FILES, find_data
 from .pipeline import Chain, PATHS, Stage, stale_stages
 
 # %% ../nbs/17_profiles.ipynb #2445c5ec
-_SLOTS = "first", "second", "third", "fourth", "fifth"
-_BENCHMARKS = "extraction", "training", "aspects", "encoder", "accuracy", "rows"
 _STAGES = {
     "30_prepare_rows": {},
-    "31_train_coarse@valence": {"dimension": "valence"},
-    "31_train_coarse@arousal": {"dimension": "arousal"},
+    **{f"31_train_coarse@{name}": {"dimension": name} for name in ("valence", "arousal")},
     "32_extract_guidance": {},
-    "33_train_encoder@joint": {"variant": "joint"},
-    "33_train_encoder@separate-valence": {"variant": "separate-valence"},
-    "33_train_encoder@separate-arousal": {"variant": "separate-arousal"},
-    **{f"34_screen_model@{slot}": {"slot": slot} for slot in _SLOTS},
+    **{f"33_train_encoder@{name}": {"variant": name}
+       for name in ("joint", "separate-valence", "separate-arousal")},
+    **{f"34_screen_model@{slot}": {"slot": slot}
+       for slot in ("first", "second", "third", "fourth", "fifth")},
     "35_ablate_emoloom": {},
-    **{f"36_run_benchmark@{what}": {"what": what} for what in _BENCHMARKS},
+    **{f"36_run_benchmark@{what}": {"what": what}
+       for what in ("extraction", "training", "aspects", "encoder", "accuracy", "rows")},
     "91_dataset": {}, "92_main_results": {}, "93_ablations": {}, "94_speed": {},
     "95_screening": {}}
 # notebooks whose stages run only where they are named
 ON_DEMAND = {"34_screen_model", "35_ablate_emoloom", "36_run_benchmark", "94_speed", "95_screening"}
-_RUNNER = "out", "profile", "caption" # parameters that the runner fills in
 
 # %% ../nbs/17_profiles.ipynb #c3c07103
 def _parameter_for(stage: str) -> str:
     "Name a stage as a parameter."
     return stage.split("_", 1)[1].split("@")[-1].replace("-", "_")
+
+def _open_parameters(name: str, defaults: dict, upstream: Iterable[str] = ()) -> dict[str, object]:
+    "List what a profile may set, with its defaults."
+    decided = "out", "profile", "caption", *_STAGES[name], *upstream
+    return {key: value for key, value in defaults.items() if key not in decided}
 
 # %% ../nbs/17_profiles.ipynb #a5c1d754
 def _read_notebook(path: str | Path) -> tuple[str, dict[str, object]]:
@@ -59,12 +61,6 @@ def _read_notebook(path: str | Path) -> tuple[str, dict[str, object]]:
                         "only") from None
     return "\n\n".join(source for is_tagged, source in sources if not is_tagged), defaults
 
-# %% ../nbs/17_profiles.ipynb #125ac725
-def _open_parameters(name: str, defaults: dict, upstream: Iterable[str] = ()) -> dict[str, object]:
-    "List what a profile may set, with its defaults."
-    return {key: value for key, value in defaults.items()
-            if key not in (*_RUNNER, *_STAGES[name], *upstream)}
-
 # %% ../nbs/17_profiles.ipynb #1c289cdb
 def _check_parameter(name: str, known: dict, key: str, value):
     "Check one parameter of a stage. Raises UserError that lists those there are."
@@ -79,13 +75,6 @@ def _check_parameter(name: str, known: dict, key: str, value):
     return value
 
 # %% ../nbs/17_profiles.ipynb #b077731b
-def _unknown_name_message(key: str, known: dict) -> str:
-    "Say which stages and parameters there are."
-    notebooks = {name.split("@")[0] for name in known}
-    parameters = sorted({parameter for taken in known.values() for parameter in taken})
-    return (f"no stage or parameter is called {key!r}; stages: "
-            f"{', '.join(sorted({*known, *notebooks}))}; parameters: {', '.join(parameters)}")
-
 def _assign_settings(known: dict[str, dict], settings: dict) -> dict[str, dict]:
     "Bring settings to the stages they are meant for, the general before the particular."
     assigned = {name: {} for name in known}
@@ -94,7 +83,11 @@ def _assign_settings(known: dict[str, dict], settings: dict) -> dict[str, dict]:
         if isinstance(value, dict):
             takers, values = [name for name in known if key in (name, name.split("@")[0])], value
         else: takers, values = [name for name in known if key in known[name]], {key: value}
-        if not takers: raise UserError(_unknown_name_message(key, known))
+        if not takers:
+            stages = sorted({*known, *(name.split("@")[0] for name in known)})
+            parameters = sorted(set().union(*known.values()))
+            raise UserError(f"no stage or parameter is called {key!r}; stages: "
+                            f"{', '.join(stages)}; parameters: {', '.join(parameters)}")
         for name in takers:
             assigned[name] |= {parameter: _check_parameter(name, known[name], parameter, item)
                                for parameter, item in values.items()}
@@ -121,13 +114,11 @@ def find_root() -> Path:  # a checkout of the repository
         if (folder/"nbs"/"profiles").is_dir(): return folder
     raise UserError("no folder nbs/profiles here or above; go into a checkout of the repository")
 
-# %% ../nbs/17_profiles.ipynb #5f1ef89c
-_ABOUT = {"about", "caption", "fallback", "stages", "tolerance"}
-
 def _profile_names(root: Path) -> list[str]:
     "List the profiles."
     return sorted(path.stem for path in (Path(root)/"nbs"/"profiles").glob("*.toml"))
 
+# %% ../nbs/17_profiles.ipynb #5f1ef89c
 def read_profile(root: str | Path,  # the repository
     profile: str,  # the profile's name
 ) -> dict[str, dict]:  # its tables `profile` and `parameters`
@@ -137,7 +128,8 @@ def read_profile(root: str | Path,  # the repository
     try: settings = {"profile": {}, "parameters": {}, **tomllib.loads(path.read_text("utf-8"))}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: {error}") from None
-    extra = ({*settings} - {"profile", "parameters"}) | ({*settings["profile"]} - _ABOUT)
+    about = {"about", "caption", "fallback", "stages", "tolerance"}
+    extra = ({*settings} - {"profile", "parameters"}) | ({*settings["profile"]} - about)
     if extra:
         raise UserError(f"{path}: does not know {sorted(extra)}; parameters belong under "
                         "[parameters]")
@@ -154,12 +146,12 @@ def _check_run_name(root: str | Path, profile: str, name: str | None) -> str:
         raise UserError(f"--name {name}: belongs to the runs of {name}; choose another name")
     return name
 
-# %% ../nbs/17_profiles.ipynb #68c59768
 def _existing_path(path: str) -> str:
     "Resolve a path. Raises UserError if nothing is there."
     if not Path(path).expanduser().exists(): raise UserError(f"{path}: no such file or folder")
     return str(Path(path).expanduser().resolve())
 
+# %% ../nbs/17_profiles.ipynb #68c59768
 def _read_stages(root: Path, profile: str, names: Iterable[str]) -> dict[str, tuple[Stage, dict]]:
     "Read the notebooks of some stages: each stage without parameters, and its notebook's defaults."
     stages = {}
@@ -170,8 +162,7 @@ def _read_stages(root: Path, profile: str, names: Iterable[str]) -> dict[str, tu
         code, defaults = _read_notebook(path)
         upstream = {_parameter_for(other): other for other in stages
                     if _parameter_for(other) in defaults}
-        on_demand = name.split("@")[0] in ON_DEMAND
-        stages[name] = Stage(name, path, code, {}, upstream, on_demand), defaults
+        stages[name] = Stage(name, path, code, {}, upstream, path.stem in ON_DEMAND), defaults
     return stages
 
 # %% ../nbs/17_profiles.ipynb #82e26748
@@ -265,13 +256,10 @@ def select_stages(chain: Chain,  # the chain
     only, names = [only] if isinstance(only, str) else list(only or ()), list(chain.stages)
     if only and start:
         raise UserError(f"--only {only[0]} and --from {start} exclude each other; give one of them")
-    regular = [name for name in names if not chain.stages[name].on_demand]
-    if only: chosen = {stage for name in only for stage in _stages_named(chain, name)}
-    elif start:
-        first = _stages_named(chain, start)
-        later = names[names.index(first[0]):]
-        chosen = {*first, *(name for name in regular if name in later)}
-    else: chosen = {*regular}
+    given = only or [start] * bool(start)
+    named = [stage for name in given for stage in _stages_named(chain, name)]
+    later = [] if only else names[names.index(named[0]) if named else 0:]
+    chosen = {*named, *(name for name in later if not chain.stages[name].on_demand)}
     for name in reversed(names): # inputs come before what reads them
         if name not in chosen: continue
         inputs = _skip_missing_inputs(chain, chain.stages[name], chosen).upstream.values()
@@ -279,8 +267,6 @@ def select_stages(chain: Chain,  # the chain
     return [chain.stages[name] for name in names if name in chosen]
 
 # %% ../nbs/17_profiles.ipynb #34d2087a
-_COST = "seconds", "peak_memory_mb", "device", "finished", "commit", "dirty"
-
 def chain_status(chain: Chain,  # the chain
 ) -> Iterator[dict[str, object]]:  # one per stage: stage, state, reason, and its cost
     "Tell what is up to date, what would run and why, and what it cost."
@@ -288,8 +274,7 @@ def chain_status(chain: Chain,  # the chain
     for stage, _, reason in stale_stages(chain, stages, dry=True):
         path = chain.folder(stage.name)/"record.json"
         record = json.loads(path.read_bytes()) if path.is_file() else {}
-        if not reason: state = "done"
-        elif record: state = "stale"
-        else: state = "on demand" if stage.on_demand else "missing"
-        cost = {name: record.get(name) for name in _COST}
-        yield {"stage": stage.name, "state": state, "reason": reason, **cost}
+        state = "stale" if record else "on demand" if stage.on_demand else "missing"
+        cost = "seconds", "peak_memory_mb", "device", "finished", "commit", "dirty"
+        yield {"stage": stage.name, "state": state if reason else "done", "reason": reason,
+               **{name: record.get(name) for name in cost}}
