@@ -42,8 +42,7 @@ def _name_pair(path: str | Path) -> tuple[str, str] | None:
     stem = name.removeprefix("pred_")
     if parts := _parse_name(stem): return parts["language"], parts["domain"]
     language, _, domain = stem.split(".")[0].partition("_")
-    if not domain or (language not in LANGUAGES and name == stem): return None
-    return language, domain
+    return (language, domain) if domain and (language in LANGUAGES or name != stem) else None
 
 # %% ../nbs/01_corpus.ipynb #113b203a
 def source_id(language: str,  # three-letter code
@@ -64,12 +63,6 @@ class _LineError(CorpusError):
         super().__init__(detail)
         self.kind = kind
 
-def _refuse_constant(name: str):
-    "JSON has neither NaN nor infinity, though Python's reader accepts them."
-    raise _LineError("not_a_number", f"{name} is no number the format knows; write a number or "
-                                     "leave the label out")
-
-# %% ../nbs/01_corpus.ipynb #b8a0d4e6
 def _check_type(value: object, kind: type, place: str, fix: str):
     "A value, if it is of the right type."
     if isinstance(value, kind): return value
@@ -83,14 +76,18 @@ def _require_key(record: dict, key: str, kind: type[str] | type[list]) -> str | 
                        "a list" if kind is list else "a string in quotes")
 
 # %% ../nbs/01_corpus.ipynb #33db62b8
+def _refuse_constant(name: str):
+    "JSON has neither NaN nor infinity, though Python's reader accepts them."
+    raise _LineError("not_a_number", f"{name} is no number the format knows; write a number or "
+                                     "leave the label out")
+
 def _parse_json(line: str) -> dict:
     "Read one line as one JSON object."
     try: record = json.loads(line, parse_constant=_refuse_constant)
     except _LineError: raise
     except (ValueError, RecursionError) as error:
-        why = "a number or nesting beyond bounds"
-        if isinstance(error, json.JSONDecodeError):
-            why = f"{error.msg.lower().removesuffix(' at')} at column {error.colno}"
+        why = (f"{error.msg.lower().removesuffix(' at')} at column {error.colno}"
+               if isinstance(error, json.JSONDecodeError) else "a number or nesting beyond bounds")
         raise _LineError("invalid_json", f"not a complete JSON object ({why}); write one whole "
                                          "object on this line") from None
     if not isinstance(record, dict):
@@ -127,9 +124,8 @@ def _parse_aspects(record: dict) -> list[tuple[str, float, float]]:
 # %% ../nbs/01_corpus.ipynb #46e97e24
 def _parse_record(line: str, need_text: bool = True) -> dict:
     "Read one line as id, text, aspects and the whole record."
-    record = _parse_json(line)
-    letters = json.dumps(record, ensure_ascii=False) if "\\ud" in line.lower() else ""
-    if any("\ud800" <= letter <= "\udfff" for letter in letters):
+    record, half = _parse_json(line), "[\ud800-\udfff]"
+    if "\\ud" in line.lower() and re.search(half, json.dumps(record, ensure_ascii=False)):
         raise _LineError("not_utf8", "half a character (a lone surrogate escape); "
                                      "write the whole character")
     id = _require_key(record, "ID", str)
@@ -144,7 +140,6 @@ def _defect(file: str, line: int, kind: str, detail: str) -> dict[str, str | int
     "One entry of the report on a corpus."
     return dict(file=file, line=int(line), kind=kind, detail=detail)
 
-# %% ../nbs/01_corpus.ipynb #e27145fb
 def _stop_at_fatal(defects: list[dict], root: Path, kinds: tuple[str, ...] = FATAL) -> None:
     "Raises CorpusError for the first fatal defect, with the number of the others."
     fatal = [entry for entry in defects if entry["kind"] in kinds]
@@ -158,13 +153,13 @@ def _read_lines(path: Path, name: str, defects: list[dict]) -> list[tuple[int, s
     try: text = read_text(path)
     except CorpusError as error:
         line, detail = str(error)[len(str(path)) + 1:].split(": ", 1)
-        defects.append(_defect(name, int(line), "not_utf8", detail))
+        defects.append(_defect(name, line, "not_utf8", detail))
         return []
     if not text.strip():
-        defects.append(_defect(name, 1, "empty_file", "the file holds nothing; "
-                                                     "write one object per line, or delete it"))
+        fix = "write one object per line, or delete it"
+        defects.append(_defect(name, 1, "empty_file", f"the file holds nothing; {fix}"))
         return []
-    lines = [(number, line) for number, line in enumerate(text.removesuffix("\n").split("\n"), 1)]
+    lines = list(enumerate(text.removesuffix("\n").split("\n"), 1))
     defects += [_defect(name, number, "blank_line", "skipped")
                 for number, line in lines if not line.strip()]
     return [(number, line) for number, line in lines if line.strip()]
@@ -189,9 +184,8 @@ def corpus_root(folder: str | Path,  # a corpus, a checkout of the official rele
     "Step down to subtask 1 of track A if the folder is the official release."
     folder = Path(folder)
     if folder.is_file(): return folder.parent
-    for inner in ("task-dataset/track_a/subtask_1", "track_a/subtask_1", "subtask_1"):
-        if (folder/inner).is_dir(): return folder/inner
-    return folder
+    inner = ("task-dataset/track_a/subtask_1", "track_a/subtask_1", "subtask_1")
+    return next((folder/name for name in inner if (folder/name).is_dir()), folder)
 
 def _pair_order(pair: str) -> tuple[int, str]:
     "Sort pairs as Table 1 does, and others after them."
@@ -216,27 +210,26 @@ _COLUMNS = ["pair", "language", "domain", "split", "id", "source_id", "text", "a
             "arousal", "usable", "file", "line"]
 
 def _record_rows(record: dict, language: str, domain: str, split: str, file: str) -> list[tuple]:
-    "One record as rows, one per aspect."
+    "One record as rows, one per aspect, with their usability."
     source = source_id(language, domain, record["id"])
     shared = (f"{language}_{domain}", language, domain, split, record["id"], source, record["text"])
-    return [(*shared, *aspect, file, record["line"]) for aspect in record["aspects"]]
+    return [(*shared, aspect, valence, arousal, 1 <= valence <= 9 and 1 <= arousal <= 9, file,
+             record["line"]) for aspect, valence, arousal in record["aspects"]]
 
+def _as_rows(values: list[tuple]) -> pd.DataFrame:
+    "The table of rows."
+    kinds = {"valence": float, "arousal": float, "usable": bool, "line": int}
+    return pd.DataFrame(values, columns=_COLUMNS).astype(kinds)
+
+# %% ../nbs/01_corpus.ipynb #53953476
 def _file_rows(file: dict, defects: list[dict]) -> list[tuple]:
     "One file as rows; texts without an aspect are reported."
     names = [file[key] for key in ("language", "domain", "split", "name")]
     records = _read_records(file["path"], file["name"], defects)
     defects += [_defect(file["name"], record["line"], "no_aspects",
-                       f"ID {record['id']!r} gives no row")
+                        f"ID {record['id']!r} gives no row")
                 for record in records if not record["aspects"]]
     return [row for record in records for row in _record_rows(record, *names)]
-
-# %% ../nbs/01_corpus.ipynb #53953476
-def _as_rows(values: list[tuple]) -> pd.DataFrame:
-    "The table of rows, with their usability."
-    rows = pd.DataFrame(values, columns=[name for name in _COLUMNS if name != "usable"])
-    rows = rows.astype({"valence": float, "arousal": float, "line": int})
-    rows["usable"] = rows.valence.between(1, 9) & rows.arousal.between(1, 9)
-    return rows[_COLUMNS]
 
 # %% ../nbs/01_corpus.ipynb #64cd1474
 def _row_defects(rows: pd.DataFrame) -> list[dict]:
@@ -301,10 +294,8 @@ def table1(rows: pd.DataFrame,  # one row per aspect: pair, split
 # %% ../nbs/01_corpus.ipynb #3569da95
 def _draw_rows(sources: pd.Series, seed: int, purpose: str) -> pd.Series:
     "A reproducible number in [0, 1) for each source: the first 48 bits of a SHA-256."
-    def draw(source: str) -> float:
-        digest = hashlib.sha256(f"{purpose}/{seed}/{source}".encode()).digest()
-        return int.from_bytes(digest[:6]) / 2**48
-    return sources.map({source: draw(source) for source in sources.unique()}).astype(float)
+    digest = lambda source: hashlib.sha256(f"{purpose}/{seed}/{source}".encode()).digest()
+    return sources.map(lambda source: int.from_bytes(digest(source)[:6]) / 2**48).astype(float)
 
 def internal_split(rows: pd.DataFrame,  # training rows: source_id
     fraction: float = 0.1,  # share of the sources held out
@@ -331,8 +322,7 @@ def balanced_subset(rows: pd.DataFrame,  # rows to choose from, usually one spli
     return rows[chosen.reindex(pd.MultiIndex.from_frame(keys)).to_numpy()]
 
 # %% ../nbs/01_corpus.ipynb #595d5e2f
-_DIGESTS = """
-56e04afe9d84e925ccaa5209a4f4f68e9e6581f8a82cab71f36e2a65e8f12e8d eng_laptop_dev_task1
+_PINS = """56e04afe9d84e925ccaa5209a4f4f68e9e6581f8a82cab71f36e2a65e8f12e8d eng_laptop_dev_task1
 40489da15c4db051f81efa5b1c1c1133a8bb0fcba7111fac57182537fafb31af eng_laptop_test_task1
 8cac1811b543999206f0f69c2ad6bf387bde12bbdc237946ace66c8f6be7d221 eng_laptop_train_alltasks
 c6dddb81b72208eab1ec36738fe3d8a484893d81e2187b40dfed286c408c8272 eng_restaurant_dev_task1
@@ -346,12 +336,10 @@ bebab04e593f3f6afe76f144b897c85bcc2eb9749bfbfa1e0080e7d4e2d3985c eng_restaurant_
 ec3dbffd24e1175fad20a3e5519427d4019ae346af7359f162176a1ce3bf39e5 jpn_hotel_train_alltasks
 963a3caff677c18c2f73e41aedf1378d9bdef32c74ff1bb74db1cf94943cff11 rus_restaurant_dev_task1
 160c1b95dc1bffee858aa7abb132d213c219ef991b46abbe0f76a2fa64e7a984 rus_restaurant_test_task1
-a81c2e737a0ed8e3fcfee48864403a3339ab388b7ed545436f45a11ae878b92a rus_restaurant_train_alltasks
-"""
+a81c2e737a0ed8e3fcfee48864403a3339ab388b7ed545436f45a11ae878b92a rus_restaurant_train_alltasks"""
 
 # %% ../nbs/01_corpus.ipynb #0475565a
-_DIGESTS += """
-6ab8d395ef43b3c5cc1342fa9ebc307f3188ab1d4847a9ffd38f265c71bbb95f tat_restaurant_dev_task1
+_MORE = """6ab8d395ef43b3c5cc1342fa9ebc307f3188ab1d4847a9ffd38f265c71bbb95f tat_restaurant_dev_task1
 f07684ec1b28b8fca18b367627ceb0adce993d1515de22b0e0e49be62ef8a17d tat_restaurant_test_task1
 1f374e08dfd3fac61d9ca6935e185958f889a24a6690dacec6ff6497d4d54917 tat_restaurant_train_alltasks
 f33e3158cb819db86cdd87546ef8cd4a2e1582f79ab9ad6cd02f207e172891a3 ukr_restaurant_dev_task1
@@ -365,8 +353,7 @@ dfe95464681b90205ec2dd961386f90de24aae3703d7e883e770354a04ca5415 zho_laptop_test
 cb42521ee379ecfdbad87b2d2fd32eb4d5dc4add4b0693965325ec29e58009ca zho_laptop_train_alltasks
 39136b07a0f86d4b1af63a45aefd79e64ff48bfa3c1ec7936371910d4d74585e zho_restaurant_dev_task1
 30ff607a2845198d44d64dbf391e7cdb410f51531406706c989c67b2e2ff661d zho_restaurant_test_task1
-6c3290734269f2bd4852daf57339fec7436af46cb93e3821c67f5926fd133849 zho_restaurant_train_alltasks
-"""
+6c3290734269f2bd4852daf57339fec7436af46cb93e3821c67f5926fd133849 zho_restaurant_train_alltasks"""
 
 # %% ../nbs/01_corpus.ipynb #271d0cbc
 COMMIT = "bdc93be1224106ae7d3eb95739c02a76ed4ae8a1"
@@ -374,11 +361,10 @@ _SOURCE = f"https://raw.githubusercontent.com/DimABSA/DimABSA2026/{COMMIT}"
 _SUBTASK = "task-dataset/track_a/subtask_1"
 _HINT = "set DIMABSA_DATA to the folder that holds task-dataset/, or work with corpus=synthetic"
 OFFICIAL_FILES = {f"{_SUBTASK}/{name[:3]}/{name}.jsonl": digest
-                  for digest, name in zip(_DIGESTS.split()[::2], _DIGESTS.split()[1::2])}
+                  for digest, name in map(str.split, f"{_PINS}\n{_MORE}".split("\n"))}
 
 # %% ../nbs/01_corpus.ipynb #6b6ef5ec
-def fetch_corpora(
-    folder: str | Path | None = None,  # where task-dataset/ goes; by default, the cache
+def fetch_corpora(folder: str | Path | None = None,  # where task-dataset/ goes; None: the cache
     source: str = _SOURCE,  # the address that file names are appended to
     files: dict[str, str] = OFFICIAL_FILES,  # name under the address -> SHA-256
 ) -> Path:  # the folder that holds task-dataset/
@@ -413,20 +399,18 @@ def _input_rows(record: dict, pair: tuple[str, str], name: str) -> list[tuple]:
     return _record_rows(record, language, domain, "test", name)
 
 # %% ../nbs/01_corpus.ipynb #cc7bf839
-def read_inputs(
-    path: str | Path,  # JSON lines with ID, Text, and Aspect (strings), Aspect_VA or Quadruplet
+def read_inputs(path: str | Path,  # JSON lines: ID, Text, and Aspect, Aspect_VA or Quadruplet
 ) -> pd.DataFrame:  # rows as of a corpus, split "test", labels kept if there are any
     "Read texts and aspects to predict. Raises CorpusError with the line that breaks the format."
     path, defects, values = Path(path), [], []
-    records = _read_records(path, path.name, defects)
+    records, pair = _read_records(path, path.name, defects), _name_pair(path)
     for record in records:
-        try: values += _input_rows(record, _name_pair(path) or _INPUT_PAIR, path.name)
+        try: values += _input_rows(record, pair or _INPUT_PAIR, path.name)
         except _LineError as error:
             defects.append(_defect(path.name, record["line"], error.kind, str(error)))
     _stop_at_fatal(sorted(defects, key=lambda entry: entry["line"]), path.parent,
-                  (*FATAL, "no_aspects"))
-    named = all({"Language", "Domain"} <= set(record["record"]) for record in records)
-    if not _name_pair(path) and not named:
+                   (*FATAL, "no_aspects"))
+    if not (pair or all({"Language", "Domain"} <= set(record["record"]) for record in records)):
         _logger.warning("%s: texts without 'Language' and 'Domain' are taken as %s %s", path,
                         *_INPUT_PAIR)
     return _as_rows(values)

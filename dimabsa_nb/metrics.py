@@ -53,11 +53,10 @@ def _prediction_files(folder: Path) -> list[Path]:
 
 def _refuse_second_files(files: list[Path]):
     "Stop at two files for the same pair and split, as only one of them could count."
-    splits = {file: (_parse_name(file.name.removeprefix("pred_")) or {}).get("split")
-              for file in files}
+    parts = {file: _parse_name(file.name.removeprefix("pred_")) or {} for file in files}
     for other, file in combinations(files, 2):
-        same_split = splits[file] == splits[other] or None in (splits[file], splits[other])
-        if same_split and _name_pair(file) == _name_pair(other):
+        both = {parts[file].get("split"), parts[other].get("split")}
+        if _name_pair(file) == _name_pair(other) and (None in both or len(both) == 1):
             raise UserError(f"{file}: {other} holds predictions for {'_'.join(_name_pair(file))} "
                             "too; keep one of the two")
 
@@ -68,10 +67,9 @@ def _file_predictions(path: Path, root: Path, defects: list[dict]) -> list[tuple
     records = _read_records(path, name, defects, need_text=False)
     values = [(pair, record["id"], *aspect, name, record["line"])
               for record in records for aspect in record["aspects"]]
-    for _, _, aspect, valence, _, _, line in values:
-        if np.isnan(valence):
-            detail = f"aspect {aspect!r} has no 'VA'; write \"V#A\""
-            defects.append(_defect(name, line, "missing_label", detail))
+    missing = "aspect {!r} has no 'VA'; write \"V#A\""
+    defects += [_defect(name, line, "missing_label", missing.format(aspect))
+                for _, _, aspect, valence, _, _, line in values if np.isnan(valence)]
     return values
 
 # %% ../nbs/03_metrics.ipynb #5847d4c8
@@ -114,8 +112,7 @@ def match(rows: pd.DataFrame,  # gold rows of a corpus; those without labels are
     last = last.rename(columns=dict(zip(_GOLD, _PREDICTED)))
     frame = rows.merge(last, on=_KEY, how="left", validate="many_to_one").set_axis(rows.index)
     missing = frame[_PREDICTED].isna().any(axis=1)
-    keys = [key for key in (*_KEY, "file", "line") if key in rows]
-    unmatched = rows.loc[missing, keys].to_dict("records")
+    unmatched = rows.loc[missing].filter([*_KEY, "file", "line"]).to_dict("records")
     if strict or not missing.all(): _report_unmatched(unmatched, strict)
     lost = sorted(set(rows["pair"]) - set(rows.loc[~missing, "pair"]))
     if lost and not missing.all():
@@ -146,9 +143,8 @@ def score(frame: pd.DataFrame,  # matched rows; see `match`
     if not len(frame):
         raise UserError("no gold aspect has a prediction; check that IDs, aspects and file names "
                         "agree")
-    groups = {name: frame[frame["pair"] == name]
-              for name in sorted(frame["pair"].unique(), key=_pair_order)}
-    pairs = {name: {"n": len(rows), **_measure(rows)} for name, rows in groups.items()}
+    pairs = {name: {"n": len(rows), **_measure(rows)} for name, rows in frame.groupby("pair")}
+    pairs = {name: pairs[name] for name in sorted(pairs, key=_pair_order)}
     macro, micro = {"pairs": len(pairs), **_macro_mean(pairs)}, {"n": len(frame), **_measure(frame)}
     return dict(pairs=pairs, macro=macro, micro=micro, unmatched=list(unmatched), ignored=ignored)
 
@@ -173,6 +169,7 @@ def _match_files(gold: str | Path, pred: str | Path, split: str = "test",
     if not Path(pred).is_dir(): rows, predictions = _align_pair(rows, predictions, Path(pred))
     return match(rows, predictions, strict)
 
+# %% ../nbs/03_metrics.ipynb #47e32afb
 def score_files(gold: str | Path,  # a corpus, or one of its files
     pred: str | Path,  # a folder of predictions, or one file
     split: str = "test",  # the split of a gold folder
@@ -248,15 +245,13 @@ def _averaged(sums: np.ndarray,  # (pairs, n, 12) sums of moments
     return _from_moments(sums, statistic).mean(axis=0)
 
 # %% ../nbs/03_metrics.ipynb #5d20b8e4
-def percentile_interval(
-    values: np.ndarray,  # (n,) a measure of each bootstrap sample; NaN where it is not defined
+def percentile_interval(values: np.ndarray,  # (n,) one measure, sample by sample; may be NaN
     level: float = 0.95,  # coverage
 ) -> tuple[float, float]:  # low and high; NaN if the measure is nowhere defined
     "The percentile interval of a bootstrap (Efron & Tibshirani, 1993, chapter 13)."
     values = values[~np.isnan(values)]
     if not len(values): return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return tuple(map(float, np.quantile(values, [(1 - level) / 2, (1 + level) / 2])))
 
 # %% ../nbs/03_metrics.ipynb #0e098bf7
 def bootstrap_interval(frame: pd.DataFrame,  # matched rows; see `match`
@@ -280,10 +275,6 @@ def _shared_rows(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> list[pd.DataFr
                         "one table of rows")
     return both
 
-def _pair_sums(frame: pd.DataFrame) -> np.ndarray:
-    "The sums of moments of the rows as they are: (pairs, 1, 12)."
-    return np.stack([_moments(rows).sum(axis=0)[None] for _, rows in frame.groupby("pair")])
-
 # %% ../nbs/03_metrics.ipynb #5b6d8a59
 def paired_bootstrap(frame_a: pd.DataFrame,  # matched rows of one system
     frame_b: pd.DataFrame,  # of the other, indexed by the same gold rows
@@ -299,8 +290,10 @@ def paired_bootstrap(frame_a: pd.DataFrame,  # matched rows of one system
     gaps = (first - second)[~np.isnan(first - second)]
     low, high = percentile_interval(gaps, level)
     tail = (min((gaps <= 0).sum(), (gaps >= 0).sum()) + 1) / (len(gaps) + 1)
-    whole = [_averaged(_pair_sums(frame), statistic, average)[0] for frame in both]
-    return dict(difference=float(whole[0] - whole[1]), low=low, high=high,
+    sums = [np.stack([_moments(rows).sum(axis=0)[None] for _, rows in frame.groupby("pair")])
+            for frame in both]
+    first, second = [_averaged(of_frame, statistic, average)[0] for of_frame in sums]
+    return dict(difference=float(first - second), low=low, high=high,
                 p=float(min(1.0, 2 * tail)), rows=len(both[0]))
 
 # %% ../nbs/03_metrics.ipynb #2ec8e21c
@@ -308,11 +301,10 @@ def constant_predictions(rows: pd.DataFrame,  # a corpus with train, dev and the
     split: str = "test",  # the split to predict
 ) -> pd.DataFrame:  # pair, id, aspect, valence, arousal, indexed as the rows of the split
     "Predict each pair's mean over train and dev. Raises UserError if a pair has no labels."
-    labelled = rows[rows["split"].isin(["train", "dev"]) & rows["usable"]]
-    means = labelled.groupby("pair")[_GOLD].mean()
+    labelled = rows["split"].isin(["train", "dev"]) & rows["usable"]
+    means = rows[labelled].groupby("pair")[_GOLD].mean()
     asked = rows.loc[rows["split"] == split, _KEY]
-    without = set(asked["pair"]) - set(means.index)
-    if without:
+    if without := set(asked["pair"]) - set(means.index):
         raise UserError(f"no labelled train or dev rows for {', '.join(sorted(without))}; add "
                         "them, or leave the pair out")
     return asked.join(means, on="pair")

@@ -24,40 +24,33 @@ _DEGREES = ((0.8, -0.5), (1.0, 0.0), (1.15, 0.7))
 # %% ../nbs/02_synthetic.ipynb #902828e8
 _ENGLISH = dict(
     opinions=("dreadful", "bad", "dull", "plain", "decent", "good", "great", "superb"),
-    degrees=("somewhat ", "", "really "),
-    sentence="the {aspect} is {degree}{opinion}", whole="all in all {degree}{opinion}",
-    joint=" and ", end=".",
-    laptop=("keyboard", "screen", "battery", "hinge"),
+    degrees=("somewhat ", "", "really "), sentence="the {aspect} is ", whole="all in all ",
+    joint=" and ", end=".", laptop=("keyboard", "screen", "battery", "hinge"),
     restaurant=("soup", "service", "terrace", "menu"),
     device=("strap", "sensor", "dial", "charger"))
 _JAPANESE = dict(
     opinions=("最悪", "不満", "退屈", "普通", "まずまず", "良好", "素敵", "最高"),
-    degrees=("少し", "", "本当に"), joint="で、", end="です。",
-    sentence="{aspect}は{degree}{opinion}", whole="全体として{degree}{opinion}",
+    degrees=("少し", "", "本当に"), sentence="{aspect}は", whole="全体として", joint="で、", end="です。",
     hotel=("部屋", "朝食", "受付", "温泉"), finance=("売上高", "純利益", "受注", "配当"))
 _CHINESE = dict(
     opinions=("糟透了", "不好", "無聊", "普通", "還行", "不錯", "很棒", "完美"),
-    degrees=("有點", "", "真的"), joint="，", end="。",
-    sentence="{aspect}{degree}{opinion}", whole="整體{degree}{opinion}",
+    degrees=("有點", "", "真的"), sentence="{aspect}", whole="整體", joint="，", end="。",
     laptop=("鍵盤", "螢幕", "電池", "轉軸"), restaurant=("湯頭", "服務", "座位", "菜單"),
     finance=("營收", "獲利", "訂單", "股利"))
 
 # %% ../nbs/02_synthetic.ipynb #bfa71656
 _RUSSIAN = dict(
     opinions=("ужасно", "плохо", "скучно", "обычно", "неплохо", "хорошо", "отлично", "великолепно"),
-    degrees=("слегка ", "", "очень "),
-    sentence="{aspect} — {degree}{opinion}", whole="в целом {degree}{opinion}", joint=", ", end=".",
-    restaurant=("суп", "обслуживание", "терраса", "меню"))
+    degrees=("слегка ", "", "очень "), sentence="{aspect} — ", whole="в целом ", joint=", ",
+    end=".", restaurant=("суп", "обслуживание", "терраса", "меню"))
 _UKRAINIAN = dict(
     opinions=("жахливо", "погано", "нудно", "звичайно", "непогано", "добре", "чудово",
-              "неперевершено"), degrees=("трохи ", "", "дуже "),
-    sentence="{aspect} — {degree}{opinion}", whole="загалом {degree}{opinion}", joint=", ", end=".",
-    restaurant=("суп", "обслуговування", "тераса", "меню"))
+              "неперевершено"), degrees=("трохи ", "", "дуже "), sentence="{aspect} — ",
+    whole="загалом ", joint=", ", end=".", restaurant=("суп", "обслуговування", "тераса", "меню"))
 _TATAR = dict(
     opinions=("коточкыч", "начар", "күңелсез", "гадәти", "ярыйсы", "яхшы", "шәп", "искиткеч"),
-    degrees=("бераз ", "", "бик "),
-    sentence="{aspect} — {degree}{opinion}", whole="гомумән {degree}{opinion}", joint=", ", end=".",
-    restaurant=("аш", "хезмәт", "терраса", "меню"))
+    degrees=("бераз ", "", "бик "), sentence="{aspect} — ", whole="гомумән ", joint=", ",
+    end=".", restaurant=("аш", "хезмәт", "терраса", "меню"))
 _WORDS = dict(eng=_ENGLISH, jpn=_JAPANESE, rus=_RUSSIAN, ukr=_UKRAINIAN, zho=_CHINESE, tat=_TATAR)
 _SYNTHETIC_PAIRS = PAIRS + ("eng_device",)
 
@@ -84,11 +77,11 @@ def _render_text(plan: list[tuple], language: str, domain: str) -> tuple[str, li
     words, clauses, quadruplets = _WORDS[language], [], []
     for number, opinion, degree, (valence, arousal) in plan:
         aspect = "NULL" if number is None else words[domain][number]
-        clause = words["whole" if number is None else "sentence"]
-        degree, opinion = words["degrees"][degree], words["opinions"][opinion]
-        clauses.append(clause.format(aspect=aspect, degree=degree, opinion=opinion))
+        opinion = words["degrees"][degree] + words["opinions"][opinion]
+        start = words["whole" if number is None else "sentence"].format(aspect=aspect)
+        clauses.append(start + opinion)
         quadruplets.append({"Aspect": aspect, "Category": f"{domain.upper()}#GENERAL",
-                            "Opinion": degree + opinion, "VA": f"{valence:.2f}#{arousal:.2f}"})
+                            "Opinion": opinion, "VA": f"{valence:.2f}#{arousal:.2f}"})
     text = words["joint"].join(clauses) + words["end"]
     return text[0].upper() + text[1:], quadruplets
 
@@ -96,9 +89,8 @@ def _render_text(plan: list[tuple], language: str, domain: str) -> tuple[str, li
 def _add_defects(records: list[dict], pair: str, split: str):
     "Give a synthetic file the defects that the official file of the same name has."
     first = records[0].get("Quadruplet", records[0].get("Aspect_VA"))[0]
-    valence = first["VA"].split("#")[0]
-    if split == "train" and pair[:3] in PARALLEL: first["VA"] = f"{valence}#16.50"
-    if split != "train": first["VA"] = f"{valence}#2.80"
+    arousal = "2.80" if split != "train" else "16.50" if pair[:3] in PARALLEL else ""
+    if arousal: first["VA"] = first["VA"].split("#")[0] + f"#{arousal}"
     if split == "test" and pair == "zho_finance": first["Aspect"] = " " + first["Aspect"]
 
 # %% ../nbs/02_synthetic.ipynb #56aa9eba
@@ -174,13 +166,6 @@ def _goemotions_files(chance: random.Random, size: int, names: tuple) -> dict[st
             for split, rows in texts.items()}
 
 # %% ../nbs/02_synthetic.ipynb #de4fbc9a
-def _dialogue(chance: random.Random, case: str, names: tuple) -> tuple[str, str]:
-    "One invented dialogue of three utterances, and their label ids; neutral gives way."
-    turns = [_emotion_text(chance, f"{case}-{turn}")[:2] for turn in range(3)]
-    ids = [min((names.index(_EMOTIONS[label][2]) or len(names)) for label in labels) % len(names)
-           for _, labels in turns]
-    return " ".join(f"{text} __eou__" for text, _ in turns), "".join(f"{k} " for k in ids)
-
 def _zip_bytes(files: dict[str, str]) -> bytes:
     "A zip file that does not depend on the clock."
     data = io.BytesIO()
@@ -188,25 +173,33 @@ def _zip_bytes(files: dict[str, str]) -> bytes:
         for name, text in files.items(): archive.writestr(zipfile.ZipInfo(name), text)
     return data.getvalue()
 
-# %% ../nbs/02_synthetic.ipynb #829e70b7
-def _dailydialog_files(chance: random.Random, size: int, names: tuple) -> dict[str, bytes]:
-    "DailyDialog's files; validation's first dialogue is train's, train's second lacks a label."
-    sizes = {"train": size, "validation": size // 4, "test": size // 4}
-    dialogues = {split: [_dialogue(chance, f"{split}-{number}", names) for number in range(count)]
-                 for split, count in sizes.items()}
-    train = dialogues["train"]
-    dialogues["validation"][0], train[1] = train[0], (train[1][0], train[1][1][2:])
-    return {f"{split}.zip": _zip_bytes({
-        f"{split}/dialogues_{kind}{split}.txt": "".join(pair[k] + "\n" for pair in pairs)
-        for k, kind in enumerate(("", "emotion_"))}) for split, pairs in dialogues.items()}
-
-# %% ../nbs/02_synthetic.ipynb #c81f2b5e
 def _csv_text(header: tuple, rows: list[tuple]) -> str:
     "A CSV file's content."
     out = io.StringIO(newline="")
     csv.writer(out, lineterminator="\n").writerows([header, *rows])
     return out.getvalue()
 
+# %% ../nbs/02_synthetic.ipynb #829e70b7
+def _dialogue(chance: random.Random, case: str, names: tuple) -> tuple[str, str]:
+    "One invented dialogue of three utterances, and their label ids; neutral gives way."
+    turns = [_emotion_text(chance, f"{case}-{turn}")[:2] for turn in range(3)]
+    ids = [min((names.index(_EMOTIONS[label][2]) or len(names)) for label in labels) % len(names)
+           for _, labels in turns]
+    return " ".join(f"{text} __eou__" for text, _ in turns), "".join(f"{k} " for k in ids)
+
+# %% ../nbs/02_synthetic.ipynb #259db94d
+def _dailydialog_files(chance: random.Random, size: int, names: tuple) -> dict[str, bytes]:
+    "DailyDialog's files; validation's first dialogue is train's, train's second lacks a label."
+    sizes = {"train": size, "validation": size // 4, "test": size // 4}
+    dialogues = {split: [_dialogue(chance, f"{split}-{number}", names) for number in range(count)]
+                 for split, count in sizes.items()}
+    first, (turns, ids) = dialogues["train"][:2]
+    dialogues["validation"][0], dialogues["train"][1] = first, (turns, ids[2:])
+    return {f"{split}.zip": _zip_bytes({
+        f"{split}/dialogues_{kind}{split}.txt": "".join(pair[k] + "\n" for pair in pairs)
+        for k, kind in enumerate(("", "emotion_"))}) for split, pairs in dialogues.items()}
+
+# %% ../nbs/02_synthetic.ipynb #c81f2b5e
 def _empatheticdialogues_files(chance: random.Random, size: int, names: tuple) -> dict[str, str]:
     "EmpatheticDialogues' reduced files; test's first prompt is quoted, its last has no label."
     splits = _emotion_splits(chance, {"valid": size, "test": size // 2})
@@ -228,8 +221,8 @@ def _emobank_files(chance: random.Random, size: int, names: tuple = ()) -> dict[
         for number in range(count):
             text, _, ratings = _emotion_text(chance, f"{split}-{number}")
             noisy = [1 + (rating - 1) / 2 + chance.gauss(0, 0.2) for rating in ratings]
-            rows.append((f"{split}{number}", split,
-                         *(round(min(5, max(1, value)), 2) for value in noisy), text))
+            noisy = [round(min(5, max(1, value)), 2) for value in noisy]
+            rows.append((f"{split}{number}", split, *noisy, text))
     return {"emobank.csv": _csv_text(("id", "split", "V", "A", "D", "text"), rows)}
 
 # %% ../nbs/02_synthetic.ipynb #0e006dcc
@@ -243,20 +236,18 @@ def _glasgow_files() -> dict[str, str]:
                                            [*rows, ("train (teach)", 5, 5, 5, 5)])}
 
 # %% ../nbs/02_synthetic.ipynb #03126d10
-def synthetic_emotions(
-    folder: str | Path,  # where goemotions/, dailydialog/, ..., glasgow/ are written
+def synthetic_emotions(folder: str | Path,  # where goemotions/, ..., glasgow/ are written
     labels: dict[str, tuple[str, ...]],  # corpus -> its labels in the order of their ids
     seed: int = 0,  # another seed, other texts
     size: int = 80,  # training texts of each corpus (dialogues: a quarter as many)
 ) -> Path:  # the folder, good for DIMABSA_AFFECT
     "Write invented emotion corpora and a lexicon; the same seed gives the same bytes."
+    kinds = {"goemotions": _goemotions_files, "dailydialog": _dailydialog_files,
+             "empatheticdialogues": _empatheticdialogues_files, "emobank": _emobank_files}
     files = {"glasgow": _glasgow_files()}
-    for corpus, invent, count in (("goemotions", _goemotions_files, size),
-                                  ("dailydialog", _dailydialog_files, size // 4),
-                                  ("empatheticdialogues", _empatheticdialogues_files, size),
-                                  ("emobank", _emobank_files, size)):
-        chance = random.Random(f"{seed}/write_{corpus}")
-        files[corpus] = invent(chance, max(8, count), labels.get(corpus, ()))
+    for name, invent in kinds.items():
+        count = max(8, size // 4 if name == "dailydialog" else size)
+        files[name] = invent(random.Random(f"{seed}/write_{name}"), count, labels.get(name, ()))
     for corpus, contents in files.items():
         for file, content in contents.items(): write_atomic(Path(folder)/corpus/file, content)
     return Path(folder)
