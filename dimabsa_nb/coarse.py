@@ -9,6 +9,7 @@ __all__ = ['load_base', 'tokenise', 'add_lora', 'sampling_weights', 'train_coars
 # %% ../nbs/12_coarse.ipynb #73651675
 import math
 import types
+from collections.abc import Callable
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -48,30 +49,25 @@ def load_base(name: str,  # a model name `weights.resolve` knows
     folder = resolve(name)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     library = "sdpa" if attention == "packed" else attention
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype,
-                                                 attn_implementation=library).to(device)
-    _add_answer_token(model, tokenizer)
-    if torch.device(device).type == "cpu":
-        # releases the memory-mapped file, whose pages all count as memory once read
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=library)
+    _add_answer_token(model.to(device), tokenizer)
+    if torch.device(device).type == "cpu":  # the file's mapped pages count as memory: release them
         for parameter in model.parameters(): parameter.data = parameter.data.clone()
     if attention == "packed": use_packed_attention(model)
     return model, tokenizer
 
 # %% ../nbs/12_coarse.ipynb #d4c43afc
-def _shorten(ids: list[int],  # token ids of the whole prompt
-    offsets: list[tuple[int, int]],  # (start, end) character of each token
-    text_span: tuple[int, int],  # (start, end) characters of the text inside the prompt
-    max_length: int,  # tokens allowed
-) -> list[int]:  # at most `max_length` ids
-    """Drop the last tokens of the text until the prompt fits.
+def _shorten(ids: list[int], offsets: list[tuple[int, int]], text_span: tuple[int, int],
+             max_length: int) -> list[int]:
+    """Drop the last tokens of the text, which `text_span` delimits, until the prompt fits.
     Raises UserError if the prompt around the text is too long already."""
     inside = [k for k, (start, end) in enumerate(offsets)
               if text_span[0] <= start < end <= text_span[1]]
     surplus = len(ids) - max_length
     if surplus <= 0: return ids
-    if surplus > len(inside):
-        raise UserError(f"max_length {max_length} leaves no room for the text: the prompt around "
-                        f"it takes {len(ids) - len(inside)} tokens; raise max_length")
+    if surplus > len(inside): raise UserError(
+        f"max_length {max_length} leaves no room for the text: the prompt around it takes "
+        f"{len(ids) - len(inside)} tokens; raise max_length")
     dropped = set(inside[-surplus:])
     return [token for k, token in enumerate(ids) if k not in dropped]
 
@@ -94,10 +90,9 @@ def tokenise(rows: pd.DataFrame,  # columns language, domain, text, aspect
 def _digit_ids(tokenizer, dimension: str) -> list[int]:
     "The digits of a dimension as token ids. Raises UserError if one is not a single token."
     coded = [tokenizer.encode(str(digit), add_special_tokens=False) for digit in DIGITS[dimension]]
-    if any(len(ids) != 1 for ids in coded):
-        raise UserError(f"the tokenizer splits a digit of {dimension} into several tokens; choose "
-                        "a model that keeps digits whole")
-    return [ids[0] for ids in coded]
+    if all(len(ids) == 1 for ids in coded): return [ids[0] for ids in coded]
+    raise UserError(f"the tokenizer splits a digit of {dimension} into several tokens; choose a "
+                    "model that keeps digits whole")
 
 # %% ../nbs/12_coarse.ipynb #3f8e8af2
 def _causal_model(model: torch.nn.Module) -> torch.nn.Module:
@@ -113,11 +108,8 @@ def _digit_logits(model, prompts: list[list[int]], digits: list[int]) -> torch.T
     cap = getattr(causal.config, "final_logit_softcapping", None)
     return cap * torch.tanh(logits / cap) if cap else logits
 
-def _batch_probabilities(model,  # the causal language model, with or without LoRA
-    prompts: list[list[int]],  # token ids of each prompt
-    digits: list[int],  # token ids of the digits
-) -> np.ndarray:  # (prompts, digits) float64, each row sums to 1
-    "The digit distributions of one batch: softmax over the digits alone (section 3.1)."
+def _batch_probabilities(model, prompts: list[list[int]], digits: list[int]) -> np.ndarray:
+    "(prompts, digits) float64, each row sums to 1: softmax over the digits alone (section 3.1)."
     with torch.inference_mode():
         return _digit_logits(model, prompts, digits).double().softmax(-1).cpu().numpy()
 
@@ -150,13 +142,8 @@ class _LoraProjection(torch.autograd.Function):
         return x_gradient, None, down_gradient, gradient.T @ low * ctx.scale, None, None
 
 # %% ../nbs/12_coarse.ipynb #e33756cf
-def _fast_lora(self,  # a PEFT LoRA layer on a linear layer
-    x: torch.Tensor,  # (..., inputs)
-    *arguments,  # passed on
-    **settings,  # passed on
-) -> torch.Tensor:  # (..., outputs)
-    """A LoRA layer's forward pass in one step, where one adapter is active, the layer has no bias,
-    and all is of one dtype on the CPU; else PEFT's own."""
+def _fast_lora(self, x: torch.Tensor, *arguments, **settings) -> torch.Tensor:
+    "A LoRA layer in one step if one adapter, no bias, one dtype, on the CPU; else PEFT's own pass."
     name, layer = self.active_adapters[0], self.get_base_layer()
     if (self.disable_adapters or self.merged or len(self.active_adapters) != 1
             or name not in self.lora_A or layer.bias is not None or x.device.type != "cpu"
@@ -166,9 +153,9 @@ def _fast_lora(self,  # a PEFT LoRA layer on a linear layer
     probability = dropout.p if self.training and isinstance(dropout, torch.nn.Dropout) else 0
     flat = x.flatten(0, -2)
     keep = _keep_mask(flat.shape, probability) if probability else None
-    out = _LoraProjection.apply(flat, layer.weight, self.lora_A[name].weight,
-                                self.lora_B[name].weight,
-                                self.scaling[name] / (1 - probability), keep)
+    down, up = self.lora_A[name].weight, self.lora_B[name].weight
+    scale = self.scaling[name] / (1 - probability)
+    out = _LoraProjection.apply(flat, layer.weight, down, up, scale, keep)
     return out.unflatten(0, x.shape[:-1])
 
 # %% ../nbs/12_coarse.ipynb #3736b0b6
@@ -180,8 +167,6 @@ def _use_fast_lora(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 # %% ../nbs/12_coarse.ipynb #3258f824
-_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
 def add_lora(model: torch.nn.Module,  # a causal language model
     rank: int = 16,  # section 3.1
     alpha: int = 32,  # section 3.1
@@ -191,8 +176,9 @@ def add_lora(model: torch.nn.Module,  # a causal language model
     "LoRA on the seven attention and MLP projections (section 3.1)."
     from peft import LoraConfig, get_peft_model
     torch.manual_seed(seed)
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout,
-                        target_modules=list(_PROJECTIONS), task_type="CAUSAL_LM")
+    projections = "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj".split()
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=projections,
+                        task_type="CAUSAL_LM")
     return _use_fast_lora(get_peft_model(model, config))
 
 # %% ../nbs/12_coarse.ipynb #067ee13a
@@ -229,23 +215,17 @@ def _coarse_backward(model, prompts: list[list[int]], targets: torch.Tensor, dim
     return total
 
 # %% ../nbs/12_coarse.ipynb #6a01351b
-def _draw_order(rows: pd.DataFrame, dimension: str, batch_size: int, seed: int,
-                epochs: int) -> list[list[np.ndarray]]:
-    "The row positions of every batch of every epoch."
-    weights = sampling_weights(rows, dimension)
-    return [_draw_epoch(weights, batch_size, seed, epoch) for epoch in range(epochs)]
-
-def _batch_backward(model, prompts: list[list[int]], targets: torch.Tensor,
-                    order: list[list[np.ndarray]], *settings):
-    "The `backward` of `fit`: the gradient of one batch of one epoch."
+def _batch_backward(compute: Callable, model, sequences: list[list[int]], targets: torch.Tensor,
+                    order: list[list[np.ndarray]], *settings) -> Callable[[int, int], float]:
+    "The `backward` of `fit`: `compute` on one batch of one epoch."
     def backward(epoch: int, batch: int) -> float:
         drawn = order[epoch][batch]
-        return _coarse_backward(model, [prompts[k] for k in drawn], targets[drawn], *settings)
+        return compute(model, [sequences[k] for k in drawn], targets[drawn], *settings)
     return backward
 
 # %% ../nbs/12_coarse.ipynb #757b4c8c
 def train_coarse(model: torch.nn.Module,  # from `add_lora`
-    tokenizer,  # its tokenizer
+    tokenizer,  # its own
     rows: pd.DataFrame,  # training rows
     dimension: str,  # "valence" or "arousal"
     folder: Path | str,  # for checkpoints
@@ -256,18 +236,18 @@ def train_coarse(model: torch.nn.Module,  # from `add_lora`
     token_budget: int = 2048,  # tokens of one forward pass
     seed: int = 42,  # of order and dropout
     faithful_to: str = "paper",  # "paper" or "release"
-    every: float = 60.0,  # seconds between checkpoints
+    every: float = 60.0,  # seconds to a checkpoint
 ) -> dict[str, list[float] | int]:  # what `fit` returns
     "Train one dimension's coarse LLM (section 3.1)."
-    prompts = tokenise(rows, dimension, tokenizer, max_length, faithful_to)
-    targets = torch.tensor(rows[dimension].to_numpy(), dtype=torch.float32)
-    order = _draw_order(rows, dimension, batch_size, seed, epochs)
-    digits = _digit_ids(tokenizer, dimension)
-    backward = _batch_backward(model, prompts, targets, order, dimension, digits, token_budget,
-                               faithful_to)
-    data = _fingerprint({"targets": targets}, prompts, batch_size, token_budget, faithful_to)
-    return fit(model, backward, Schedule(epochs, len(order[0]), learning_rate), folder, seed=seed,
-               every=every, description=f"coarse {dimension}", data=data)
+    ids = tokenise(rows, dimension, tokenizer, max_length, faithful_to)
+    gold = torch.tensor(rows[dimension].to_numpy(), dtype=torch.float32)
+    weights = sampling_weights(rows, dimension)
+    order = [_draw_epoch(weights, batch_size, seed, k) for k in range(epochs)]
+    backward = _batch_backward(_coarse_backward, model, ids, gold, order, dimension,
+                               _digit_ids(tokenizer, dimension), token_budget, faithful_to)
+    data = _fingerprint({"targets": gold}, ids, batch_size, token_budget, faithful_to)
+    return fit(model, backward, Schedule(epochs, len(order[0]), learning_rate), folder, None, seed,
+               every, f"coarse {dimension}", data)
 
 # %% ../nbs/12_coarse.ipynb #bebdd91a
 def _stream_distributions(model, prompts: list[np.ndarray], numbers: list[int], digits: list[int],
@@ -330,6 +310,7 @@ def save_adapter(model: torch.nn.Module,  # the PEFT model
     model.save_pretrained(Path(folder), save_embedding_layers=False)
     write_settings(Path(folder)/"coarse.json", settings | {"model": base})
 
+# %% ../nbs/12_coarse.ipynb #73dbb799
 def _adapter_settings(folder: Path | str) -> dict[str, object]:
     "What an adapter was trained for; its files must be there."
     settings = read_settings(Path(folder)/"coarse.json",
@@ -345,14 +326,12 @@ def load_adapters(folders: dict[str, Path | str],  # dimension -> adapter folder
     device: torch.device | str = "cpu",  # where the model goes
     attention: str = "packed",  # as for `load_base`
 ) -> tuple[torch.nn.Module, object, dict[str, dict]]:  # model, tokenizer, dimension -> settings
-    """One base model with the adapters of several dimensions.
-    Raises UserError if an adapter is incomplete, or their base models differ."""
+    "One base model, several adapters. Raises UserError if one is incomplete or their bases differ."
     from peft import PeftModel
     settings = {dimension: _adapter_settings(folder) for dimension, folder in folders.items()}
     names = {of_one["model"] for of_one in settings.values()}
-    if len(names) > 1:
-        raise UserError(f"the adapters were trained on different base models: "
-                        f"{', '.join(sorted(names))}; give adapters of one")
+    if len(names) > 1: raise UserError("the adapters were trained on different base models: "
+                                       f"{', '.join(sorted(names))}; give adapters of one")
     base, tokenizer = load_base(names.pop(), dtype, device, attention)
     (first, folder), *others = folders.items()
     model = PeftModel.from_pretrained(base, folder, adapter_name=first)
@@ -368,11 +347,9 @@ def extract_merged(model: torch.nn.Module,  # the PEFT model of `load_adapters`
     settings: dict[str, object],  # of this adapter
     token_budget: int = 2048,  # tokens of one forward pass
 ) -> pd.DataFrame:  # columns row and probabilities
-    """`extract` with one adapter, merged into a float32 base meanwhile; bfloat16 would round the
-    adapter away."""
+    "`extract` with one adapter, merged into a float32 base meanwhile; bfloat16 would lose it."
     model.set_adapter(dimension)
-    merged = model.dtype == torch.float32
-    if merged: model.merge_adapter([dimension])
+    if merged := model.dtype == torch.float32: model.merge_adapter([dimension])
     try:
         return extract(model, tokenizer, rows, dimension, path, settings["max_length"],
                        token_budget, settings["faithful_to"])

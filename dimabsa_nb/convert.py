@@ -18,18 +18,17 @@ _LAYER_PARTS = dict(
     attn_q="self_attn.q_proj", attn_k="self_attn.k_proj", attn_v="self_attn.v_proj",
     attn_output="self_attn.o_proj", attn_norm="input_layernorm",
     ffn_norm="post_attention_layernorm", ffn_gate="mlp.gate_proj", ffn_up="mlp.up_proj",
-    ffn_down="mlp.down_proj")
+    ffn_down="mlp.down_proj", token_embd="embed_tokens", output_norm="norm")
 _GEMMA_LAYER_PARTS = _LAYER_PARTS | dict(
     attn_q_norm="self_attn.q_norm", attn_k_norm="self_attn.k_norm",
     post_attention_norm="post_attention_layernorm", ffn_norm="pre_feedforward_layernorm",
     post_ffw_norm="post_feedforward_layernorm")
-_OUTER_PARTS = dict(token_embd="embed_tokens", output_norm="norm")
 
 def _parameter_name(tensor: str, parts: dict[str, str]) -> str:
     "Name a GGUF tensor as the causal language models of `transformers` name it."
     *block, part, kind = tensor.split(".")
-    if not block: return f"model.{_OUTER_PARTS[part]}.{kind}"
-    return f"model.layers.{block[1]}.{parts[part]}.{kind}"
+    layer = f"layers.{block[1]}." if block else ""
+    return f"model.{layer}{parts[part]}.{kind}"
 
 # %% ../nbs/09_convert.ipynb #0c95476c
 def _gguf_field(reader, name: str):
@@ -41,12 +40,9 @@ def _gguf_field(reader, name: str):
 def _gguf_weights(reader, parts: dict[str, str]) -> dict[str, np.ndarray]:
     "Dequantise all tensors: parameter name -> float32, (out, in) or (size,)."
     from gguf.quants import dequantize
-    weights = {}
-    for tensor in reader.tensors:
-        values = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
-        shape = [int(size) for size in reversed(tensor.shape)]
-        weights[_parameter_name(tensor.name, parts)] = values.reshape(shape)
-    return weights
+    values = lambda tensor: dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+    return {_parameter_name(tensor.name, parts): values(tensor).reshape(tensor.shape[::-1])
+            for tensor in reader.tensors}
 
 # %% ../nbs/09_convert.ipynb #2cbabeed
 _GGUF_SIZES = dict(
@@ -104,7 +100,6 @@ def _piece_merges(pieces: list[str], scores: list[float],
 # %% ../nbs/09_convert.ipynb #5234ccd3
 _GEMMA_SPECIAL = dict(pad_token="<pad>", eos_token="<eos>", bos_token="<bos>", unk_token="<unk>",
                       mask_token="<mask>")
-_GEMMA_TURNS = ("<start_of_turn>", "<end_of_turn>")
 
 def _gemma_backend(pieces: list[str], merges: list[tuple[str, str]]):
     "Gemma's tokenisation: spaces become ▁, what is not in the vocabulary is spelt in bytes."
@@ -113,8 +108,8 @@ def _gemma_backend(pieces: list[str], merges: list[tuple[str, str]]):
                                    fuse_unk=True, byte_fallback=True))
     backend.normalizer = normalizers.Replace(" ", "▁")
     backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
-    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(),
-                                         decoders.Fuse()])
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    backend.decoder = decoders.Sequence(steps)
     return backend
 
 # %% ../nbs/09_convert.ipynb #e7e398f9
@@ -125,7 +120,7 @@ def _gemma_tokenizer(pieces: list[str], scores: list[float], kinds: list[int]):
     pieces = [piece.replace(" ", "▁") if kind == 4 else piece for piece, kind in zip(pieces, kinds)]
     scores = [0.0 if kind == 4 else score for score, kind in zip(scores, kinds)]
     backend = _gemma_backend(pieces, _piece_merges(pieces, scores, kinds))
-    special = {*_GEMMA_SPECIAL.values(), *_GEMMA_TURNS}
+    special = {*_GEMMA_SPECIAL.values(), "<start_of_turn>", "<end_of_turn>"}
     backend.add_tokens([AddedToken(piece, normalized=False, special=piece in special)
                         for piece, kind in zip(pieces, kinds) if kind in (3, 4)])
     backend.post_processor = processors.TemplateProcessing("<bos> $A", "<bos> $A <bos> $B",
@@ -160,17 +155,14 @@ def _convert_gemma(files: dict[str, Path], folder: str | Path) -> None:
 # %% ../nbs/09_convert.ipynb #1db5626a
 def _deinterleave(weight: np.ndarray, heads: int) -> np.ndarray:
     "Undo the permutation that GGUF applies to Llama's query and key projections."
-    paired = weight.reshape(heads, weight.shape[0] // heads // 2, 2, weight.shape[1])
-    return paired.swapaxes(1, 2).reshape(weight.shape)
+    return weight.reshape(heads, -1, 2, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
 
 def _llama_weights(reader) -> dict[str, np.ndarray]:
     "A Llama's weights as `LlamaForCausalLM` holds them."
-    weights = _gguf_weights(reader, _LAYER_PARTS)
-    for part, key in (("q_proj", "attention.head_count"), ("k_proj", "attention.head_count_kv")):
-        heads = _gguf_field(reader, key)
-        for name in weights:
-            if name.endswith(f"{part}.weight"): weights[name] = _deinterleave(weights[name], heads)
-    return weights
+    heads = dict(q_proj=_gguf_field(reader, "attention.head_count"),
+                 k_proj=_gguf_field(reader, "attention.head_count_kv"))
+    return {name: _deinterleave(value, heads[part]) if (part := name.split(".")[-2]) in heads
+            else value for name, value in _gguf_weights(reader, _LAYER_PARTS).items()}
 
 def _llama_config(reader):
     "A Llama's configuration."
@@ -187,8 +179,7 @@ def _smollm_tokenizer(pieces: list[str], merges: list[str], kinds: list[int]):
     pairs = [tuple(merge.split(" ")) for merge in merges]
     backend = Tokenizer(models.BPE(vocab=_numbered(pieces), merges=pairs))
     backend.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Digits(individual_digits=True),
-        pre_tokenizers.ByteLevel(add_prefix_space=False)])
+        pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens([AddedToken(piece, normalized=False, special=True)
                                 for piece, kind in zip(pieces, kinds) if kind == 3])
@@ -301,10 +292,8 @@ def _save_random(build: type, config, tokenizer, folder: str | Path) -> None:
 # %% ../nbs/09_convert.ipynb #fa650788
 def _byte_characters() -> list[str]:
     "The character that byte-level BPE writes for each byte."
-    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = [byte for byte in range(256) if byte not in shown]
-    codes = dict(zip(shown, shown)) | dict(zip(hidden, range(256, 512)))
-    return [chr(codes[byte]) for byte in range(256)]
+    shown, others = {*range(33, 127), *range(161, 173), *range(174, 256)}, iter(range(256, 512))
+    return [chr(byte if byte in shown else next(others)) for byte in range(256)]
 
 def _read_tiktoken(path: str | Path) -> dict[bytes, int]:
     "Read a tiktoken vocabulary: token -> rank."
@@ -329,7 +318,6 @@ _QWEN_SPECIAL = (
 _QWEN_PLAIN = (
     "<tool_call> </tool_call> <|fim_prefix|> <|fim_middle|> <|fim_suffix|> <|fim_pad|> "
     "<|repo_name|> <|file_sep|> <tool_response> </tool_response> <think> </think>").split()
-_QWEN_VOCABULARY = 151_936  # rows of Qwen3's embedding, more than it has tokens
 
 # %% ../nbs/09_convert.ipynb #0f21bc23
 def _qwen_tokenizer(ranks: dict[bytes, int]):
@@ -338,14 +326,13 @@ def _qwen_tokenizer(ranks: dict[bytes, int]):
     from transformers import Qwen2Tokenizer
     characters = _byte_characters()
     text = {token: "".join(characters[byte] for byte in token) for token in ranks}
-    merges = [tuple(text[piece] for piece in _last_pair(token, ranks))
-              for token in ranks if len(token) > 1]
-    special = [AddedToken(token, special=True, normalized=False) for token in _QWEN_SPECIAL]
-    plain = [AddedToken(token, special=False, normalized=False) for token in _QWEN_PLAIN]
+    merges = [tuple(map(text.get, _last_pair(token, ranks))) for token in ranks if len(token) > 1]
+    added = [AddedToken(token, special=token in _QWEN_SPECIAL, normalized=False)
+             for token in _QWEN_SPECIAL + _QWEN_PLAIN]
+    special = dict.fromkeys(("eos_token", "pad_token", "unk_token"), added[0])
     tokenizer = Qwen2Tokenizer(vocab={text[token]: rank for token, rank in ranks.items()},
-                               merges=merges, eos_token=special[0], pad_token=special[0],
-                               unk_token=special[0])
-    tokenizer.add_tokens(special + plain)
+                               merges=merges, **special)
+    tokenizer.add_tokens(added)
     tokenizer.eos_token, tokenizer.model_max_length = "<|im_end|>", 131_072
     return tokenizer
 
@@ -360,10 +347,9 @@ def _save_tiny_qwen3(ranks: dict[bytes, int], vocabulary: int, folder: str | Pat
                          eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     _save_random(Qwen3ForCausalLM, config, tokenizer, folder)
 
-# %% ../nbs/09_convert.ipynb #06a3a181
 def _convert_tiny_qwen3(files: dict[str, Path], folder: str | Path) -> None:
-    "`tiny-random-qwen3`: random weights behind Qwen's real vocabulary."
-    _save_tiny_qwen3(_read_tiktoken(files["qwen.tiktoken"]), _QWEN_VOCABULARY, folder)
+    "`tiny-random-qwen3`: Qwen's real vocabulary, and as many rows in the embedding as Qwen3 has."
+    _save_tiny_qwen3(_read_tiktoken(files["qwen.tiktoken"]), 151_936, folder)
 
 def _make_tiny_qwen3_bytes(files: dict[str, Path], folder: str | Path) -> None:
     "`tiny-random-qwen3-bytes`: the same, with the 256 bytes as vocabulary."
@@ -386,8 +372,7 @@ def _bytes_tokenizer():
 
 # %% ../nbs/09_convert.ipynb #77c30926
 def _make_tiny_xlmr(files: dict[str, Path], folder: str | Path) -> None:
-    """`tiny-random-xlmr`: an XLM-R of random weights that reads bytes; its positions begin
-    after the padding id, as XLM-R's do."""
+    "`tiny-random-xlmr`: it reads bytes; its positions begin after the padding id, as XLM-R's do."
     from transformers import XLMRobertaConfig, XLMRobertaModel
     tokenizer = _bytes_tokenizer()
     config = XLMRobertaConfig(**_TINY_SIZES, **_XLMR_IDS, vocab_size=len(tokenizer),

@@ -24,7 +24,8 @@ from .packed import lower_states, sequence_states, use_packed_attention
 from .weights import _lasting_name, _quieten_transformers, resolve
 from .train import (Schedule, choose_device, choose_dtype, _fingerprint, fit, _own_share,
     _precision, progress, read_settings, _save_tensors, _trained_parameters, write_settings)
-from .coarse import _draw_epoch, extract_merged, load_adapters, sampling_weights
+from dimabsa_nb.coarse import (_batch_backward, _draw_epoch, extract_merged, load_adapters,
+    sampling_weights)
 
 # %% ../nbs/13_encoder.ipynb #2dd73c99
 def row_guidance(rows: pd.DataFrame,  # columns row, valence, arousal
@@ -35,11 +36,10 @@ def row_guidance(rows: pd.DataFrame,  # columns row, valence, arousal
     at_test: bool = False,  # the release then drops valence features
 ) -> dict[str, list[dict[str, str]]]:  # dimension -> one dict of tokens a row
     "The guidance tokens of every row.  Raises UserError for rows without a distribution."
+    if true_bins: return {name: true_bin_tokens(name, rows[name].to_numpy(), faithful_to)
+                          for name in VARIANTS[variant]}
     tokens = {}
     for dimension in VARIANTS[variant]:
-        if true_bins:
-            tokens[dimension] = true_bin_tokens(dimension, rows[dimension].to_numpy(), faithful_to)
-            continue
         aligned = distributions[dimension].set_index("row")["probabilities"].reindex(rows["row"])
         if (lost := aligned.isna()).any():
             raise UserError(f"no {dimension} distribution for {lost.sum()} rows, the first is row "
@@ -156,12 +156,8 @@ def _length_batches(sequences: list[list[int]], budget: int) -> list[list[int]]:
     return groups
 
 # %% ../nbs/13_encoder.ipynb #176f41b4
-def _encoder_backward(model: RegressionEncoder,  # from `new_encoder`
-    sequences: list[list[int]],  # token ids of the batch
-    targets: torch.Tensor,  # (batch, dimensions) gold labels, 1 to 9
-    token_budget: int,  # tokens of one forward pass
-    dtype: torch.dtype = torch.float32,  # of the forward pass
-) -> float:  # the batch's mean loss
+def _encoder_backward(model: RegressionEncoder, sequences: list[list[int]], targets: torch.Tensor,
+                      token_budget: int, dtype: torch.dtype = torch.float32) -> float:
     "Accumulate the gradient of the mean loss (equation 3) over groups of similar length."
     total, share = 0.0, _own_share(sorted(range(len(sequences)), key=lambda k: -len(sequences[k])))
     for group in _length_batches([sequences[k] for k in share], token_budget):
@@ -228,8 +224,6 @@ def _ridge_heads(projected: torch.Tensor, targets: np.ndarray,
     return weight.float(), (centre - weight @ mean).float()
 
 # %% ../nbs/13_encoder.ipynb #ac5e3d80
-_PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0)
-
 def start_at_probe(model: RegressionEncoder,  # from `new_encoder`, changed in place
     sequences: list[list[int]],  # inputs of the training rows
     rows: pd.DataFrame,  # the training rows
@@ -242,7 +236,7 @@ def start_at_probe(model: RegressionEncoder,  # from `new_encoder`, changed in p
     _standardise_projection(model, states)
     projection = model.projection.to("cpu").eval()
     with torch.no_grad(): states, held = projection(states), projection(held)
-    for penalty in _PENALTIES:
+    for penalty in (30.0, 100.0, 300.0, 1000.0, 3000.0):
         weight, bias = _ridge_heads(states, rows[names].to_numpy(), penalty)
         values = 1 + 8 * torch.nn.functional.linear(held, weight, bias).sigmoid()
         fits.append((rmse_va(internal[1][names], values), weight, bias))
@@ -256,10 +250,8 @@ def _objective(model: RegressionEncoder, sequences: list[list[int]], rows: pd.Da
     "The backward pass of a batch and the error on the internal split, as `fit` calls them."
     targets = torch.tensor(rows[list(model.dimensions)].to_numpy(), dtype=torch.float32)
     gold = internal[1][list(model.dimensions)].to_numpy()
-    def backward(epoch, batch):
-        drawn = order[epoch][batch]
-        return _encoder_backward(model, [sequences[k] for k in drawn], targets[drawn], token_budget,
-                                dtype)
+    backward = _batch_backward(_encoder_backward, model, sequences, targets, order, token_budget,
+                               dtype)
     evaluate = lambda: rmse_va(gold, predict_values(model, internal[0], dtype=dtype))
     return backward, evaluate, _fingerprint({"targets": targets}, sequences, internal[0], gold,
                                            len(order[0][0]), token_budget, str(dtype))
@@ -307,26 +299,23 @@ def save_pretrained(model: RegressionEncoder,  # a trained one
     write_settings(folder / _SETTINGS_FILE, settings | {"base": _lasting_name(settings["base"])})
 
 # %% ../nbs/13_encoder.ipynb #5a9ef849
-def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    "The tensors of a file."
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-    try: return load_file(path)
-    except (SafetensorError, OSError) as error: raise UserError(
-        f"{path}: cannot be read ({error}); train again, or copy the folder again") from None
-
 def _load_encoder(folder: Path) -> tuple:
     "Model, tokenizer and settings."
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
     from transformers import AutoTokenizer
     settings = read_settings(folder / _SETTINGS_FILE, _SETTINGS, "33_train_encoder")
     model, _ = new_encoder(settings["base"], settings["variant"], settings["dropout"], None,
                            settings["frozen_embeddings"], settings["frozen_layers"])
-    wanted, tensors = _trained_parameters(model), _read_tensors(folder / _WEIGHTS_FILE)
+    wanted, path = _trained_parameters(model), folder / _WEIGHTS_FILE
+    try: tensors = load_file(path)
+    except (SafetensorError, OSError) as error: raise UserError(
+        f"{path}: cannot be read ({error}); train again, or copy the folder again") from None
     odd = sorted(set(tensors) ^ set(wanted)) or [name for name, value in wanted.items()
                                                  if tensors[name].shape != value.shape]
-    if odd: raise UserError(f"{folder / _WEIGHTS_FILE}: its tensor {odd[0]} and its settings do "
-                            "not belong together; train again, or copy the folder again")
-    for name, value in wanted.items(): value.data.copy_(tensors[name])
+    if odd: raise UserError(f"{path}: its tensor {odd[0]} and its settings do not belong together; "
+                            "train again, or copy the folder again")
+    model.load_state_dict(tensors, strict=False)
     model.frozen_states = None
     return model.eval(), AutoTokenizer.from_pretrained(folder), settings
 
@@ -357,13 +346,12 @@ class _LoadedSystem:
     "What a system folder holds, in memory."
     coarse: tuple  # the LLM with both adapters, its tokenizer, dimension -> settings
     encoder: tuple  # the encoder, its tokenizer, its settings
-    dtype: torch.dtype  # of the encoder's forward pass
+    dtype: torch.dtype  # of the LLM and the encoder's forward pass, from `choose_dtype`
 
     @classmethod
     def from_pretrained(cls, folder: Path | str,
                         device: torch.device | str | None = None) -> "System":
-        """Load base LLM, adapters and encoder once, in the precision `choose_dtype` gives.  Raises
-        UserError where a part is missing or damaged."""
+        "Load base LLM, adapters and encoder. Raises UserError if one is missing or damaged."
         folders = {name: Path(folder) / name for name in (*VARIANTS["joint"], "encoder")}
         missing = [name for name, path in folders.items() if not path.is_dir()]
         if missing: raise UserError(f"{folder}: holds no {missing[0]}/; give the system folder "
@@ -393,18 +381,15 @@ def _predict_rows(system: _LoadedSystem, rows: pd.DataFrame) -> np.ndarray:
 # %% ../nbs/13_encoder.ipynb #0b2bd8cc
 class System(_LoadedSystem):
     "Two coarse LLMs on one base model and the encoder they guide, ready for any number of texts."
-    def predict(self,
-        inputs: pd.DataFrame | list[dict],  # columns text, aspect, language, domain; or texts
+    def predict(self, inputs: pd.DataFrame | list[dict],  # text, aspect, language, domain; or texts
     ) -> pd.DataFrame:  # a row per aspect in the order of the inputs, with valence and arousal
-        """Valence and arousal, from 1 to 9, of every aspect.  Raises UserError where the inputs
-        lack a field or hold one of a wrong type."""
+        "Each aspect's valence and arousal, 1 to 9. Raises UserError if a field is wrong or absent."
         rows, dimensions = _read_texts(inputs), self.encoder[0].dimensions
         values = _predict_rows(self, rows) if len(rows) else np.zeros((0, len(dimensions)))
         answers = inputs if isinstance(inputs, pd.DataFrame) else rows
         return answers.assign(**dict(zip(dimensions, values.T)))
 
-    def predict_text(self,
-        text: str,  # one review
+    def predict_text(self, text: str,  # one review
         aspects: list[str],  # "NULL" stands for the text as a whole
         language: str,  # language code, e.g. "eng"
         domain: str,  # domain, e.g. "laptop"

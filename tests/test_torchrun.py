@@ -14,7 +14,7 @@ import os, sys
 import pandas as pd, torch
 from pathlib import Path
 from dimabsa_nb.coarse import add_lora, load_base, train_coarse
-from dimabsa_nb.train import join_processes, save_tensors, trained_parameters
+from dimabsa_nb.train import _save_tensors, _trained_parameters, join_processes
 rank, count = join_processes()
 folder, dropout, stop = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 words = "good bad fine poor loud calm bright dull".split()
@@ -30,7 +30,7 @@ if stop:
         step(run, backward)
     train._optimizer_step = halting
 train_coarse(tuned, tokenizer, rows, "valence", f"{folder}/checkpoint-{rank}", learning_rate=1e-2, batch_size=3, epochs=2, every=0)
-save_tensors(Path(f"{folder}/{rank}.safetensors"), trained_parameters(tuned))
+_save_tensors(Path(f"{folder}/{rank}.safetensors"), _trained_parameters(tuned))
 """
 
 
