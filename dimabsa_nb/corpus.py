@@ -81,6 +81,7 @@ def _refuse_constant(name: str):
     raise _LineError("not_a_number", f"{name} is no number the format knows; write a number or "
                                      "leave the label out")
 
+# %% ../nbs/01_corpus.ipynb #ab8b16b1
 def _parse_json(line: str) -> dict:
     "Read one line as one JSON object."
     try: record = json.loads(line, parse_constant=_refuse_constant)
@@ -96,8 +97,7 @@ def _parse_json(line: str) -> dict:
     return record
 
 # %% ../nbs/01_corpus.ipynb #96a55158
-_NUMBER = r"\s*([-+]?[0-9]{1,9}(?:\.[0-9]*)?)\s*"
-_LABEL = re.compile(f"{_NUMBER}#{_NUMBER}", re.ASCII)
+_LABEL = re.compile("#".join([r"\s*([-+]?[0-9]{1,9}(?:\.[0-9]*)?)\s*"] * 2), re.ASCII)
 
 def _parse_label(label: str | None) -> tuple[float, float]:
     "Read the task's \"V#A\"."

@@ -128,12 +128,6 @@ def _measure(frame: pd.DataFrame) -> dict[str, float | None]:
     values = (rmse_va(gold, predicted), *[pcc(gold[:, d], predicted[:, d]) for d in (0, 1)])
     return {name: None if np.isnan(value) else value for name, value in zip(MEASURES, values)}
 
-def _macro_mean(pairs: dict[str, dict]) -> dict[str, float | None]:
-    "The mean of each measure over pairs; None if a pair has none."
-    columns = {name: [pair[name] for pair in pairs.values()] for name in MEASURES}
-    return {name: None if None in values else float(np.mean(values))
-            for name, values in columns.items()}
-
 # %% ../nbs/03_metrics.ipynb #dc9b7aa9
 def score(frame: pd.DataFrame,  # matched rows; see `match`
     unmatched: list[dict] = (),  # gold aspects without a prediction, carried into the result
@@ -145,7 +139,10 @@ def score(frame: pd.DataFrame,  # matched rows; see `match`
                         "agree")
     pairs = {name: {"n": len(rows), **_measure(rows)} for name, rows in frame.groupby("pair")}
     pairs = {name: pairs[name] for name in sorted(pairs, key=_pair_order)}
-    macro, micro = {"pairs": len(pairs), **_macro_mean(pairs)}, {"n": len(frame), **_measure(frame)}
+    columns = {name: [pair[name] for pair in pairs.values()] for name in MEASURES}
+    macro = {"pairs": len(pairs), **{name: None if None in values else float(np.mean(values))
+                                     for name, values in columns.items()}}
+    micro = {"n": len(frame), **_measure(frame)}
     return dict(pairs=pairs, macro=macro, micro=micro, unmatched=list(unmatched), ignored=ignored)
 
 # %% ../nbs/03_metrics.ipynb #7a10a5aa
@@ -202,10 +199,8 @@ def _moments(frame: pd.DataFrame) -> np.ndarray:
     return np.concatenate([np.ones_like(error), error, *products], axis=1)
 
 # %% ../nbs/03_metrics.ipynb #a5c8a5ab
-def _from_moments(sums: np.ndarray,  # (..., 12) sums of moments
-    statistic: str,  # rmse_va, pcc_v or pcc_a
-) -> np.ndarray:  # (...), NaN where the measure is not defined
-    "RMSE_VA or PCC (paper, equations 4 and 5). Raises UserError for another statistic."
+def _from_moments(sums: np.ndarray, statistic: str) -> np.ndarray:
+    "RMSE_VA or PCC (equations 4 and 5) of (..., 12) sums; NaN where it is not defined."
     check_choice("statistic", statistic, MEASURES)
     with np.errstate(invalid="ignore", divide="ignore"):
         if statistic == "rmse_va": return np.sqrt(sums[..., 1] / sums[..., 0])
@@ -216,11 +211,8 @@ def _from_moments(sums: np.ndarray,  # (..., 12) sums of moments
         return np.where(np.minimum(spread_x, spread_y) > 1e-10, correlation, np.nan)
 
 # %% ../nbs/03_metrics.ipynb #dfd5b953
-def _resample(frames: list[pd.DataFrame],  # one or more systems on the same rows; see `match`
-    n: int,  # bootstrap samples
-    seed: int,  # of the draws
-) -> np.ndarray:  # (systems, pairs, n, 12) sums of moments, pairs in alphabetical order
-    "Draw bootstrap samples of the sources, jointly for pairs that share them."
+def _resample(frames: list[pd.DataFrame], n: int, seed: int) -> np.ndarray:
+    "Draw n samples of sources, jointly for pairs that share them: (systems, pairs, n, 12) sums."
     keys = frames[0][["pair", "source_id"]].reset_index(drop=True)
     values = np.concatenate([_moments(frame) for frame in frames], axis=1)
     chance, sums = np.random.default_rng(seed), {}
@@ -234,17 +226,13 @@ def _resample(frames: list[pd.DataFrame],  # one or more systems on the same row
     stacked = np.stack([sums[pair] for pair in sorted(sums)])
     return np.moveaxis(stacked.reshape(*stacked.shape[:2], len(frames), 12), 2, 0)
 
-# %% ../nbs/03_metrics.ipynb #97696b64
-def _averaged(sums: np.ndarray,  # (pairs, n, 12) sums of moments
-    statistic: str,  # rmse_va, pcc_v or pcc_a
-    average: str,  # macro or micro
-) -> np.ndarray:  # (n,)
-    "The measure of each sample, macro or micro. Raises UserError for another choice."
+# %% ../nbs/03_metrics.ipynb #5d20b8e4
+def _averaged(sums: np.ndarray, statistic: str, average: str) -> np.ndarray:
+    "The macro or micro measure of each sample, (n,), from (pairs, n, 12) sums."
     check_choice("average", average, ("macro", "micro"))
     if average == "micro": return _from_moments(sums.sum(axis=0), statistic)
     return _from_moments(sums, statistic).mean(axis=0)
 
-# %% ../nbs/03_metrics.ipynb #5d20b8e4
 def percentile_interval(values: np.ndarray,  # (n,) one measure, sample by sample; may be NaN
     level: float = 0.95,  # coverage
 ) -> tuple[float, float]:  # low and high; NaN if the measure is nowhere defined

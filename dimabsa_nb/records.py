@@ -15,6 +15,7 @@ import subprocess
 import sys
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
@@ -27,8 +28,7 @@ def _peak_memory() -> dict[str, float]:
     "Ask the system, and torch if it is loaded, for this process's peak memory."
     unit = 2**20 if sys.platform == "darwin" else 2**10 # macOS counts bytes, Linux kilobytes
     peak = {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
-    torch = sys.modules.get("torch")
-    if torch and torch.cuda.is_initialized():
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_initialized():
         peak["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
     return peak
 
@@ -112,15 +112,20 @@ def versions(*packages: str,  # names of distributions
         except PackageNotFoundError: known[name] = ""
     return known
 
+# %% ../nbs/14_records.ipynb #3899023d
+def _git(root: str | Path, *words: str) -> subprocess.CompletedProcess:
+    "Ask git about a repository, by a command that only reads."
+    return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True,
+                          encoding="utf-8")
+
 def git_state(root: str | Path,  # the repository's folder
     *paths: str,  # what counts as changed; nothing given: everything
 ) -> tuple[str | None, bool | None]:  # (commit, dirty), or (None, None) outside a repository
     "Name the commit, and whether the tracked and untracked sources differ from it."
-    command = ["git", "-C", str(root)]
-    def git(*words): return subprocess.run([*command, *words], capture_output=True, text=True)
-    try: head, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", *paths)
+    try: head = _git(root, "rev-parse", "HEAD")
     except FileNotFoundError: return None, None
     if head.returncode: return None, None
+    changed = _git(root, "status", "--porcelain", "--", *paths)
     return head.stdout.strip(), bool(changed.stdout.strip())
 
 # %% ../nbs/14_records.ipynb #7e27c1fa
@@ -128,12 +133,13 @@ def _syntax_tree(code: str) -> list[ast.stmt]:
     "Parse source, without docstrings and notebook magics."
     try: tree = ast.parse(code)
     except SyntaxError: tree = ast.parse(re.sub(r"^[ \t]*[%!].*$", "", code, flags=re.M))
+    kinds = ast.Module, ast.FunctionDef, ast.ClassDef
     for node in ast.walk(tree):
-        documented = isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef))
-        if documented and ast.get_docstring(node) is not None:
+        if isinstance(node, kinds) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return tree.body
 
+# %% ../nbs/14_records.ipynb #acf0cb54
 def _imported_modules(statement: ast.stmt, package: str, inside: tuple = ()) -> set[str]:
     "List the modules of one package that code may import, as dotted names below the package."
     modules = set()
@@ -179,31 +185,22 @@ def _statements(code: str, package: str, inside: tuple = ()) -> tuple[_Statement
                             _imported_modules(node, package, inside), ast.dump(node))
                  for node in _syntax_tree(code))
 
-def _package_statements(package: Path) -> dict[str, tuple[_Statement, ...]]:
-    "Describe every module of a package, by its dotted name below the package."
-    modules = {}
-    for path in package.rglob("*.py"):
-        inside = path.parent.relative_to(package).parts
-        name = ".".join((*inside, path.stem))
-        modules[name] = _statements(path.read_text("utf-8"), package.name, inside)
-    return modules
-
 # %% ../nbs/14_records.ipynb #c5e19082
 def _reached_modules(code: str, package: str | Path) -> dict[str, str]:
     "Follow imports and names to a fixed point; code that nothing names is left out."
-    package, reached = Path(package), {}
-    modules = _package_statements(package)
-    while True:
-        used = [*_statements(code, package.name), *sum(map(list, reached.values()), [])]
+    package, reached, now = Path(package), None, {}
+    inside = {path: path.parent.relative_to(package).parts for path in package.rglob("*.py")}
+    modules = {".".join((*top, path.stem)): _statements(path.read_text("utf-8"), package.name, top)
+               for path, top in inside.items()}
+    while now != reached:
+        reached, used = now, [*_statements(code, package.name), *chain(*now.values())]
         names = set().union(*(statement.uses for statement in used))
         imported = set().union(*(statement.imports for statement in used))
         now = {module: [statement for statement in modules[module]
                         if not statement.defines or statement.defines & names]
                for module in sorted(imported & modules.keys())}
-        if now == reached:
-            return {module: hash_of([statement.code for statement in statements])
-                    for module, statements in now.items()}
-        reached = now
+    return {module: hash_of([statement.code for statement in statements])
+            for module, statements in now.items()}
 
 # %% ../nbs/14_records.ipynb #64ce3115
 def _input_digest(path: str | Path) -> str:
@@ -230,6 +227,7 @@ def _describe_change(part: str, before, now) -> str:
         names = [f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in names]
     return f"{part} changed: {', '.join(names)}"
 
+# %% ../nbs/14_records.ipynb #6ff35619
 def _why_stale(folder: str | Path, parts: dict[str, object]) -> str:
     "Say why a stage must run again: it has no record, another key, or lost outputs."
     if not (Path(folder)/"record.json").is_file(): return "has not run"

@@ -36,6 +36,7 @@ def corpus_kind(corpus: str,  # the parameter of the run: "official" or "synthet
     if corpus == "official" and counts.total.to_dict() == totals: return "official"
     return "synthetic" if corpus == "synthetic" else "other"
 
+# %% ../nbs/18_report.ipynb #7e4f0c63
 def subset_words(split: str,  # such as "test"
     chosen: int,  # rows used
     total: int,  # rows of that split in the corpus
@@ -45,14 +46,12 @@ def subset_words(split: str,  # such as "test"
             else f"{split}: {chosen:,} of {total:,} rows, balanced by pair")
 
 # %% ../nbs/18_report.ipynb #a03df9b9
-_ROLES = ["train", "internal", "dev", "test"]
-
 def role_counts(rows: pd.DataFrame,  # prepared rows: pair, role_coarse, role_encoder
 ) -> pd.DataFrame:  # index pair; columns (model, role), model being "coarse" or "encoder"
     "Count the rows of each pair by model and role."
-    count = lambda roles: pd.crosstab(rows.pair, roles).reindex(columns=_ROLES, fill_value=0)
-    return pd.concat({"coarse": count(rows.role_coarse), "encoder": count(rows.role_encoder)},
-                     axis=1)
+    names = ["train", "internal", "dev", "test"]
+    freq = lambda roles: pd.crosstab(rows.pair, roles).reindex(columns=names, fill_value=0)
+    return pd.concat({"coarse": freq(rows.role_coarse), "encoder": freq(rows.role_encoder)}, axis=1)
 
 # %% ../nbs/18_report.ipynb #4c89aaf9
 def check_roles(rows: pd.DataFrame,  # prepared rows: pair, source_id, role_coarse, role_encoder
@@ -64,9 +63,8 @@ def check_roles(rows: pd.DataFrame,  # prepared rows: pair, source_id, role_coar
         if shared := sources.get("train", set()) & sources.get(role, set()):
             raise UserError(f"{len(shared)} sources stand in train and in {role}, the first is "
                             f"{min(shared)!r}; give every text of the corpus its own ID")
-    empty = [f"{pair} ({model}, {role})" for (model, role), column in role_counts(rows).items()
-             for pair in column.index[column == 0] if role in ("train", "test")]
-    if empty:
+    if empty := [f"{pair} ({model}, {role})" for (model, role), column in role_counts(rows).items()
+                 for pair in column.index[column == 0] if role in ("train", "test")]:
         raise UserError(f"no rows for {', '.join(empty)}; raise coarse_rows, encoder_rows or "
                         "test_rows, or lower coarse_rows where disjoint = True")
     if "internal" not in set(rows.role_coarse) & set(rows.role_encoder):
@@ -167,8 +165,7 @@ def dataset_table(counts: pd.DataFrame,  # of `corpus.table1`: index pair; train
     return table.rename(index=_row_label).rename_axis("pair").reset_index()
 
 # %% ../nbs/18_report.ipynb #e3c5c43c
-def table2_frame(
-    tables: dict[str, pd.DataFrame],  # joint, separate, constant, maybe released: `score_table`
+def table2_frame(tables: dict[str, pd.DataFrame],  # joint, separate, constant, maybe released
 ) -> pd.DataFrame:  # pair, n, then <system>_<measure> for every system, NaN where missing
     "Compose Table 2 in full; the paper's averages stand only beside all of its pairs."
     ours = [table.drop(columns="n").add_prefix(f"{name}_") for name, table in tables.items()]
@@ -180,15 +177,12 @@ def table2_frame(
     return frame.rename_axis("pair").reset_index()
 
 # %% ../nbs/18_report.ipynb #7e3bb535
-def _has_numbers(full: pd.DataFrame, column: str) -> bool:
-    "Tell whether a column has a number for any pair."
-    return column in full and bool(full.loc[full.pair != "micro", column].notna().any())
-
 def _table_panel(full: pd.DataFrame, measure: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     "Choose a panel's columns, with intervals beside our own numbers, and its bold cells."
     shown = pd.DataFrame({"pair": full.pair.map(_row_label), "n": full.n})
+    known = full[full.pair != "micro"].dropna(axis=1, how="all")
     for column, name in ((f"{system}_{measure}", name) for system, name in NAMES.items()):
-        if _has_numbers(full, column): shown[name] = full[column]
+        if column in known: shown[name] = full[column]
         if name in shown and f"{column}_low" in full:
             ends = zip(full[f"{column}_low"], full[f"{column}_high"])
             shown[f"{name} 95 %"] = [None if np.isnan(low) else f"[{low:.2f}, {high:.2f}]"
@@ -204,8 +198,9 @@ def _table_panel(full: pd.DataFrame, measure: str) -> tuple[pd.DataFrame, pd.Dat
 def printed_note(full: pd.DataFrame,  # see `table2_frame`
 ) -> str:  # one sentence; "" where no printed number is shown
     "Say what the columns of printed numbers are on."
+    known = full[full.pair != "micro"].dropna(axis=1, how="all")
     shown = [NAMES[system] for system in ("paper_joint", "paper_separate", "kimi_k2", "qwen3_14b")
-             if _has_numbers(full, f"{system}_rmse_va")]
+             if f"{system}_rmse_va" in known]
     return (f"Columns of printed numbers ({', '.join(shown)}) are on all test rows of the official "
             f"corpora; {paper_source('table2')}." if shown else "")
 
@@ -255,9 +250,8 @@ def summary_text(tables: dict[str, pd.DataFrame],  # joint, separate -> see `sco
 def coarse_frame(dimension: str,  # "valence" or "arousal"
     rows: pd.DataFrame,  # prepared rows with gold scores
     distributions: pd.DataFrame,  # row, probabilities (8 or 6 floats)
-) -> pd.DataFrame:  # the rows with digit, predicted_digit, top1, expected (score), gold (score)
-    """Put a coarse model's digit distributions beside the gold scores; top1 is the predicted
-    digit's probability. Raises UserError that names a row without a distribution."""
+) -> pd.DataFrame:  # with digit, predicted_digit, top1 (its probability), expected and gold score
+    "Put digit distributions beside gold scores. Raises UserError that names a row without one."
     frame = rows.merge(distributions, on="row", how="left", validate="one_to_one")
     if (lost := frame.probabilities.isna()).any():
         raise UserError(f"{dimension}: {lost.sum()} of {len(frame)} rows have no distribution, the "
@@ -365,8 +359,7 @@ def arousal_figure(frame: pd.DataFrame,  # every language's rows, see `_with_pre
     return figure
 
 # %% ../nbs/18_report.ipynb #afda95d7
-def confusion_figure(
-    frames: dict[str, pd.DataFrame],  # "valence" and "arousal" -> see `coarse_frame`
+def confusion_figure(frames: dict[str, pd.DataFrame],  # dimension -> see `coarse_frame`
 ) -> "Figure":  # a panel per dimension
     "Draw the confusion of the coarse models, in per cent of each gold digit."
     import seaborn
@@ -417,8 +410,7 @@ def _calibration_panels(left, right, frame: pd.DataFrame, dimension: str) -> Non
               xlabel=f"expected {dimension} score E[d] (1–9)")
 
 # %% ../nbs/18_report.ipynb #105c08f0
-def calibration_figure(
-    frames: dict[str, pd.DataFrame],  # "valence" and "arousal" -> see `coarse_frame`
+def calibration_figure(frames: dict[str, pd.DataFrame],  # dimension -> see `coarse_frame`
 ) -> "Figure":  # a row per dimension: probability of the top digit, expected score
     "Draw the calibration of the coarse models."
     figure, grid = _panels(len(frames), 2, 7.2, 3.1*len(frames) + 0.3)
@@ -430,8 +422,7 @@ def calibration_figure(
 def write_captions(folder: str | Path,  # the folder of the figures
     captions: dict[str, dict[str, str]],  # stem -> {"caption", "alt"}
 ) -> Path:  # `captions.json`
-    """Write what stands below each figure, and what is read to those who do not see it. Raises
-    UserError if a figure or one of its texts is missing."""
+    "Write captions and alternative texts. Raises UserError if a figure or a text is missing."
     for stem, texts in captions.items():
         lost = [] if (Path(folder)/f"{stem}.svg").exists() else [f"{stem}.svg"]
         lost += [name for name in ("caption", "alt") if not texts.get(name)]

@@ -52,7 +52,6 @@ _TATAR = dict(
     degrees=("бераз ", "", "бик "), sentence="{aspect} — ", whole="гомумән ", joint=", ",
     end=".", restaurant=("аш", "хезмәт", "терраса", "меню"))
 _WORDS = dict(eng=_ENGLISH, jpn=_JAPANESE, rus=_RUSSIAN, ukr=_UKRAINIAN, zho=_CHINESE, tat=_TATAR)
-_SYNTHETIC_PAIRS = PAIRS + ("eng_device",)
 
 # %% ../nbs/02_synthetic.ipynb #ee8639e0
 def _plan_label(opinion: int, degree: int, noise: random.Random) -> tuple[float, float]:
@@ -85,17 +84,9 @@ def _render_text(plan: list[tuple], language: str, domain: str) -> tuple[str, li
     text = words["joint"].join(clauses) + words["end"]
     return text[0].upper() + text[1:], quadruplets
 
-# %% ../nbs/02_synthetic.ipynb #41233f2e
-def _add_defects(records: list[dict], pair: str, split: str):
-    "Give a synthetic file the defects that the official file of the same name has."
-    first = records[0].get("Quadruplet", records[0].get("Aspect_VA"))[0]
-    arousal = "2.80" if split != "train" else "16.50" if pair[:3] in PARALLEL else ""
-    if arousal: first["VA"] = first["VA"].split("#")[0] + f"#{arousal}"
-    if split == "test" and pair == "zho_finance": first["Aspect"] = " " + first["Aspect"]
-
 # %% ../nbs/02_synthetic.ipynb #56aa9eba
 def _synthetic_records(pair: str, split: str, count: int, seed: int) -> list[dict]:
-    "Invent one file."
+    "Invent one file, with the defects that the official file of the same name has."
     (language, domain), records = pair.split("_"), []
     chance = random.Random(f"{seed}/{split}/{source_id(language, domain, '')}")
     for number in range(1, count + 1):
@@ -104,7 +95,10 @@ def _synthetic_records(pair: str, split: str, count: int, seed: int) -> list[dic
         labels = ({"Quadruplet": quadruplets} if split == "train" and domain != "finance"
                   else {"Aspect_VA": short})
         records.append({"ID": f"{domain}_{split}_{number}", "Text": text, **labels})
-    _add_defects(records, pair, split)
+    first = records[0].get("Quadruplet", records[0].get("Aspect_VA"))[0]
+    arousal = "2.80" if split != "train" else "16.50" if pair[:3] in PARALLEL else ""
+    if arousal: first["VA"] = first["VA"].split("#")[0] + f"#{arousal}"
+    if split == "test" and pair == "zho_finance": first["Aspect"] = " " + first["Aspect"]
     return records
 
 # %% ../nbs/02_synthetic.ipynb #8d61fe8f
@@ -114,7 +108,7 @@ def synthetic_corpus(folder: str | Path,  # where task-dataset/ is written
 ) -> Path:  # the folder
     "Write an invented corpus in the official layout; the same seed gives the same bytes."
     root, sizes = Path(folder)/"task-dataset/track_a/subtask_1", {"train": 1, "dev": 5, "test": 2}
-    for pair in _SYNTHETIC_PAIRS:
+    for pair in (*PAIRS, "eng_device"):
         for split, divisor in sizes.items():
             records = _synthetic_records(pair, split, max(1, texts_per_pair // divisor), seed)
             task = "alltasks" if "Quadruplet" in records[0] else "task1"

@@ -9,13 +9,12 @@ __all__ = ['PALETTE', 'NAMES', 'markdown_table', 'latex_table', 'write_table', '
 # %% ../nbs/15_tables.ipynb #6845a49a
 import csv
 import re
-import subprocess
 from pathlib import Path
 import dimabsa_nb
 import numpy as np
 import pandas as pd
 from .core import UserError, file_sha256, jsonable, write_atomic
-from .records import USAGE
+from .records import USAGE, _git
 
 # %% ../nbs/15_tables.ipynb #352e70fc
 def _format_cell(value: object, decimals: int) -> str:
@@ -50,6 +49,7 @@ def _latex_escape(text: str) -> str:
                "–": "--", **{character: "\\" + character for character in "&%$#_{}"}}
     return "".join(special.get(character, character) for character in str(text))
 
+# %% ../nbs/15_tables.ipynb #60c482dd
 def latex_table(cells: pd.DataFrame,  # text
     numeric: list[bool],  # for each column, whether it is right-aligned
     marks: pd.DataFrame,  # booleans of the same shape: bold
@@ -70,10 +70,9 @@ def latex_table(cells: pd.DataFrame,  # text
 # %% ../nbs/15_tables.ipynb #72154113
 def _write_forms(frame: pd.DataFrame, stem: str | Path, markdown: str, latex: str) -> str:
     "Write a table's three files; floats of the CSV have six decimals."
-    stem = Path(stem)
     text = frame.to_csv(index=False, float_format="%.6f", lineterminator="\n")
     for ending, content in {"csv": text, "md": markdown, "tex": latex}.items():
-        write_atomic(stem.with_name(f"{stem.name}.{ending}"), content)
+        write_atomic(f"{stem}.{ending}", content)
     return markdown
 
 # %% ../nbs/15_tables.ipynb #969dea48
@@ -86,7 +85,7 @@ def write_table(frame: pd.DataFrame,  # the table; its index is not printed
     "Write a table as CSV, Markdown and LaTeX."
     parts = _table_cells(frame, bold, decimals)
     return _write_forms(frame, out_stem, markdown_table(*parts) + f"\n{caption}\n",
-                       latex_table(*parts, caption, Path(out_stem).name))
+                        latex_table(*parts, caption, Path(out_stem).name))
 
 # %% ../nbs/15_tables.ipynb #83318ba6
 def profile_words(profile: str,  # the profile's name
@@ -119,10 +118,9 @@ def save_figure(figure: "Figure",  # of matplotlib
     stem: str | Path,  # path without an ending, such as `figures/rmse`
 ) -> Path:  # the path of the SVG
     "Write a figure as SVG and PNG, the same bytes each time; returns the SVG's path."
-    stem = Path(stem)
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    Path(stem).parent.mkdir(parents=True, exist_ok=True)
     for ending, absent in {"png": ["Software"], "svg": ["Date", "Creator"]}.items():
-        path = stem.with_name(f"{stem.name}.{ending}")
+        path = Path(f"{stem}.{ending}")
         figure.savefig(path, bbox_inches="tight", metadata=dict.fromkeys(absent))
     return path
 
@@ -135,14 +133,14 @@ def _cell_gap(fresh: str, committed: str) -> float:
     pairs = zip(number.findall(fresh), number.findall(committed))
     return max(abs(float(ours) - float(theirs)) for ours, theirs in pairs)
 
+# %% ../nbs/15_tables.ipynb #1ce65c27
 def _table_gap(fresh: str | None, committed: str) -> tuple[float, str]:
     "Compare two CSV tables cell by cell: the largest gap, and where it is."
     if fresh is None: return float("inf"), "no finished stage holds it"
     ours, theirs = list(csv.reader(fresh.splitlines())), list(csv.reader(committed.splitlines()))
     if [len(row) for row in ours] != [len(row) for row in theirs]:
         return float("inf"), "another number of rows or columns"
-    gaps = [(_cell_gap(new, old),
-             f"row {row}, {name}: {new or 'empty'} against {old or 'empty'}")
+    gaps = [(_cell_gap(new, old), f"row {row}, {name}: {new or 'empty'} against {old or 'empty'}")
             for row, (news, olds) in enumerate(zip(ours, theirs), start=1)
             for name, new, old in zip(theirs[0], news, olds) if not USAGE.search(name)]
     return max(gaps, key=lambda gap: gap[0], default=(0.0, ""))
@@ -150,30 +148,31 @@ def _table_gap(fresh: str | None, committed: str) -> tuple[float, str]:
 # %% ../nbs/15_tables.ipynb #07d9111b
 def _committed_tables(root: str | Path, profile: str) -> dict[str, str]:
     "Read a profile's tables from the last commit."
-    git = lambda *args: subprocess.run(["git", "-C", str(root), *args], capture_output=True,
-                                       text=True, encoding="utf-8")
     top = f"results/{profile}/"
-    listed = git("ls-tree", "-r", "--name-only", "HEAD", top.rstrip("/"))
+    listed = _git(root, "ls-tree", "-r", "--name-only", "HEAD", top.rstrip("/"))
     if listed.returncode:
         raise UserError(f"{root}: no git checkout with a commit to read the committed tables from")
     names = [name.removeprefix(top) for name in listed.stdout.splitlines() if name.endswith(".csv")]
     if not names:
         raise UserError(f"results/{profile}: the last commit holds no tables there to compare with")
-    return {name: git("show", f"HEAD:./{top}{name}").stdout for name in names}
+    return {name: _git(root, "show", f"HEAD:./{top}{name}").stdout for name in names}
 
 # %% ../nbs/15_tables.ipynb #1bd96cd3
+def _fresh_tables(runs: Path) -> dict[str, str]:
+    "Read the tables of a run's finished stages."
+    folders = [record.parent for record in sorted(runs.glob("*/record.json"))
+               if not record.parent.name.endswith(".partial")]
+    return {path.relative_to(folder/"results").as_posix(): path.read_text("utf-8")
+            for folder in folders for path in (folder/"results").rglob("*.csv")}
+
+# %% ../nbs/15_tables.ipynb #919e9f1e
 def verify_tables(root: str | Path,  # the repository
     profile: str,  # the profile's name
     tolerance: float,  # allowed difference of decimal numbers
     run: str | None = None,  # the run's name; None: the profile's
 ) -> list[dict[str, object]]:  # per committed table: table, verdict, difference, where
-    """Judge fresh tables: same, within, differs, missing or not run. Raises UserError if there
-    are no committed tables."""
-    verdicts, runs = [], Path(root)/"runs"/(run or profile)
-    fresh = {path.relative_to(record.parent/"results").as_posix(): path.read_text("utf-8")
-             for record in sorted(runs.glob("*/record.json"))
-             for path in (record.parent/"results").rglob("*.csv")
-             if not record.parent.name.endswith(".partial")}
+    "Judge tables: same, within, differs, missing or not run. Raises UserError if none is there."
+    verdicts, fresh = [], _fresh_tables(Path(root)/"runs"/(run or profile))
     folders = {name.split("/")[0] for name in fresh if "/" in name}
     for name, committed in _committed_tables(root, profile).items():
         gap, where = _table_gap(fresh.get(name), committed)
@@ -193,8 +192,7 @@ _PAPER_FILES = {
 
 def _paper_path(name: str, folder: str | Path | None = None) -> Path:
     "Find a table of the paper and check that nobody changed its numbers."
-    folder = Path(folder or Path(dimabsa_nb.__file__).parent.parent/"nbs"/"paper")
-    path = folder/f"{name}.csv"
+    path = Path(folder or Path(dimabsa_nb.__file__).parents[1]/"nbs/paper")/f"{name}.csv"
     if not path.exists():
         raise UserError(f"{path} with the paper's numbers is missing; run from a clone")
     if file_sha256(path) != _PAPER_FILES[name]:
@@ -213,7 +211,6 @@ def paper_table(name: str,  # "table1", "table2", "official_best" or "statements
     statements: name, value, where. Raises UserError if the file is missing or changed."""
     return pd.read_csv(_paper_path(name, folder), comment="#")
 
-# %% ../nbs/15_tables.ipynb #75ef92ea
 def paper_source(name: str,  # "table1", "table2", "official_best" or "statements"
 ) -> str:  # such as the paper's title and the table
     "Name the source of a table of the paper; raises UserError as `paper_table` does."
@@ -241,8 +238,3 @@ def averages_note() -> str:  # one sentence
              f"rows, printed {printed:.3f}"
              for column, printed, mean in pairs if abs(printed - mean) >= 0.00051]
     return f"Averages the paper prints that its own rows do not give: {'; '.join(wrong) or 'none'}."
-
-# %% ../nbs/15_tables.ipynb #17577082
-def _pooled_rmse(rmse: pd.Series, counts: pd.Series) -> float:
-    "Pool RMSE_VA over pairs (equation 4 on all rows): the micro number behind a macro table."
-    return float(np.sqrt(np.average(rmse.loc[counts.index]**2, weights=counts)))
