@@ -88,9 +88,9 @@ def benchmark(name: str,  # what is compared
 ) -> dict[str, str | float | None]:  # a line of `dimabsa bench --json`
     "One line of the benchmark: both rates, their ratio, and the share of the limit that ours has."
     seconds = turns.pivot(index="round", columns="method", values="seconds")
-    rate = count / seconds[ours].median()
-    return {"name": name, "ours": rate, "baseline": count / seconds[baseline].median(),
-            "unit": unit, "ratio": float((seconds[baseline] / seconds[ours]).median()),
+    rate, other = (float(count / seconds[method].median()) for method in (ours, baseline))
+    return {"name": name, "ours": rate, "baseline": other, "unit": unit,
+            "ratio": float((seconds[baseline] / seconds[ours]).median()),
             "limit": limit, "share_of_limit": rate / limit if limit else None}
 
 # %% ../nbs/27_baselines.ipynb #54ac82f0

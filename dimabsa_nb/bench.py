@@ -394,12 +394,13 @@ def speed_summary(lines: list[dict],  # benchmark lines
     machine: dict[str, str | int | float],  # of `read_measurements`
 ) -> str:  # Markdown
     "The main ratios and the missed targets as sentences; what was not measured is left out."
-    shown = {"extraction against the padded Hugging Face baseline": "Extraction",
+    shown = {"extraction against the padded Hugging Face baseline": "extraction",
              "LoRA training against the padded Hugging Face baseline": "LoRA training",
              "encoder training, as in the profile, against the padded Hugging Face baseline":
                  "encoder training"}
-    ratios = [f"{shown[line['name']]} {line['ratio']:.1f} times ({line['ours']:.1f} against "
-              f"{line['baseline']:.2f} examples/s)" for line in lines if line["name"] in shown]
+    ratios = [f"{shown[line['name']]} is {line['ratio']:.1f} times as fast "
+              f"({line['ours']:.1f} against {line['baseline']:.2f} examples/s)"
+              for line in lines if line["name"] in shown]
     missed, judged = missed_targets(lines), sum(map(bool, map(_target_verdict, lines)))
     text = (f"Against the padded Hugging Face baseline on {machine['cpu']}, {machine['cores']} "
             f"cores, float32: {'; '.join(ratios)}. ")

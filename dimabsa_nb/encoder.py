@@ -381,7 +381,8 @@ def _predict_rows(system: _LoadedSystem, rows: pd.DataFrame) -> np.ndarray:
 # %% ../nbs/13_encoder.ipynb #0b2bd8cc
 class System(_LoadedSystem):
     "Two coarse LLMs on one base model and the encoder they guide, ready for any number of texts."
-    def predict(self, inputs: pd.DataFrame | list[dict],  # text, aspect, language, domain; or texts
+    def predict(self,
+        inputs: pd.DataFrame | list[dict],  # text, aspect, language, domain; or texts
     ) -> pd.DataFrame:  # a row per aspect in the order of the inputs, with valence and arousal
         "Each aspect's valence and arousal, 1 to 9. Raises UserError if a field is wrong or absent."
         rows, dimensions = _read_texts(inputs), self.encoder[0].dimensions
@@ -389,7 +390,8 @@ class System(_LoadedSystem):
         answers = inputs if isinstance(inputs, pd.DataFrame) else rows
         return answers.assign(**dict(zip(dimensions, values.T)))
 
-    def predict_text(self, text: str,  # one review
+    def predict_text(self,
+        text: str,  # one review
         aspects: list[str],  # "NULL" stands for the text as a whole
         language: str,  # language code, e.g. "eng"
         domain: str,  # domain, e.g. "laptop"

@@ -30,7 +30,8 @@ _ENGLISH = dict(
     device=("strap", "sensor", "dial", "charger"))
 _JAPANESE = dict(
     opinions=("最悪", "不満", "退屈", "普通", "まずまず", "良好", "素敵", "最高"),
-    degrees=("少し", "", "本当に"), sentence="{aspect}は", whole="全体として", joint="で、", end="です。",
+    degrees=("少し", "", "本当に"),
+    sentence="{aspect}は", whole="全体として", joint="で、", end="です。",
     hotel=("部屋", "朝食", "受付", "温泉"), finance=("売上高", "純利益", "受注", "配当"))
 _CHINESE = dict(
     opinions=("糟透了", "不好", "無聊", "普通", "還行", "不錯", "很棒", "完美"),
