@@ -28,13 +28,13 @@ test test-fast: export DIMABSA_DTYPE ?= float32
 
 test: $(READY) style browser
 	@echo "== the library's notebooks, each example a test; their outputs are the committed ones"
-	$(BIN)/python -m pytest -q -n 2 tests/test_notebooks.py
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/test_notebooks.py
 	@echo "== the tests that cross modules, the smoke chain among them"
 	$(BIN)/python -m pytest -q tests --ignore tests/test_notebooks.py
 
 # no chain, no training, no browser
 test-fast: $(READY) style
-	$(BIN)/python -m pytest -q -n 2 -m "not slow and not browser" tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow and not browser" tests
 
 style: $(READY)
 	@echo "== notebooks are clean, and exported as they are"

@@ -33,6 +33,7 @@ def axe():
 
 
 SLOW = {"test_chain", "test_torchrun", "test_emoloom_training", "test_screening"}
+KERNELS = {"test_pipeline", "test_cli", "test_explorer", "16_pipeline", "29_cli"}  # two that start at once may draw the same ports
 
 
 def pytest_collection_modifyitems(items):
@@ -40,5 +41,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {"chromium", "axe", "site"} & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.browser)
-        if item.module.__name__.rpartition(".")[2] in SLOW:
+        names = {item.module.__name__.rpartition(".")[2], getattr(getattr(item, "callspec", None), "id", "")}
+        if names & SLOW:
             item.add_marker(pytest.mark.slow)
+        if names & KERNELS:
+            item.add_marker(pytest.mark.xdist_group("kernels"))
