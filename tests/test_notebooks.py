@@ -29,6 +29,12 @@ def test_outputs_name_no_machine(path):
     assert not [word for word in (f"{Path.home()}/", f"{tempfile.gettempdir()}/", "site-packages", " object at 0x") if word in texts]
 
 
+@pytest.mark.parametrize("path", library_notebooks(), ids=lambda path: path.stem)
+def test_figures_have_alternative_text(path):
+    drawn = [cell for cell in read(path)["cells"] if any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))]
+    assert [cell["id"] for cell in drawn if not "".join(cell["source"]).startswith("#| fig-alt: ")] == []
+
+
 def test_a_changed_output_is_noticed():
     cell = {"outputs": [{"output_type": "stream", "name": "stdout", "text": ["1.385\n"]}]}
     other = {"outputs": [{"output_type": "execute_result", "data": {"text/plain": ["1.386"]}}]}
