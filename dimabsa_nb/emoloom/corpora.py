@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CORPORA', 'VAD_AXES', 'EKMAN', 'LABELS', 'WORD', 'to_ekman', 'synthetic_affect', 'load_corpus',
-           'drop_duplicates_across_splits', 'Lexicon', 'read_glasgow', 'add_weak_vad']
+           'drop_duplicates_across_splits', 'Lexicon', 'read_glasgow', 'read_lexicon', 'add_weak_vad']
 
 # %% ../../nbs/20_emoloom_corpora.ipynb #0f7c4199
 import csv
@@ -438,7 +438,10 @@ def read_glasgow(folder: str | Path | None = None,  # holds glasgow/; see `_affe
     return Lexicon(words, _LICENCES["glasgow"])
 
 # %% ../../nbs/20_emoloom_corpora.ipynb #c09c32fc
-def _read_lexicon(path: str | Path, low: float = 0.0, high: float = 1.0) -> Lexicon:
+def read_lexicon(path: str | Path,  # tab-separated: word, valence, arousal, dominance
+    low: float = 0.0,  # the lowest rating of the file's scale
+    high: float = 1.0,  # the highest
+) -> Lexicon:  # ratings brought to 0..1
     "Read a VAD lexicon. Raises UserError if a line lacks fields or a rating is off the scale."
     path, words = Path(path), {}
     for line, (word, *fields) in _read_tsv(path, range(4, 10**9),
