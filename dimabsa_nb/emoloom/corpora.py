@@ -438,10 +438,11 @@ def read_glasgow(folder: str | Path | None = None,  # holds glasgow/; see `_affe
     return Lexicon(words, _LICENCES["glasgow"])
 
 # %% ../../nbs/20_emoloom_corpora.ipynb #c09c32fc
-def read_lexicon(path: str | Path,  # tab-separated: word, valence, arousal, dominance
-    low: float = 0.0,  # the lowest rating of the file's scale
-    high: float = 1.0,  # the highest
-) -> Lexicon:  # ratings brought to 0..1
+def read_lexicon(
+    path: str | Path,  # tab-separated: word, valence, arousal, dominance; a header is skipped
+    low: float = 0.0,  # the scale's lower end (NRC-VAD 1: 0; NRC-VAD 2: -1)
+    high: float = 1.0,  # its upper end
+) -> Lexicon:  # of the user's own
     "Read a VAD lexicon. Raises UserError if a line lacks fields or a rating is off the scale."
     path, words = Path(path), {}
     for line, (word, *fields) in _read_tsv(path, range(4, 10**9),
