@@ -342,7 +342,8 @@ def score(gold: Annotated[Path, typer.Argument(help="A corpus, or one gold file.
     _print_rows([{"pair": pair, **{column: values.get(column) for column in columns}}
                  for pair, values in rows.items()])
     typer.echo(f"gold aspects without a prediction: {len(scores['unmatched'])}; predictions that "
-               f"are in no gold file: {scores['ignored']:,}")
+               f"are in no gold file: {scores['ignored']:,}; gold aspects that share a prediction "
+               f"with another case of theirs: {scores['shared']:,}")
 
 # %% ../nbs/29_cli.ipynb #0059d8f0
 @app.command()

@@ -15,7 +15,7 @@ import pandas as pd
 from .core import UserError, read_jsonl, write_json
 from .corpus import LANGUAGES
 from .metrics import (MEASURES, _averaged, _from_moments, paired_bootstrap, pcc,
-                                percentile_interval, _resample, score)
+                                percentile_interval, _resample, score, share_predictions)
 from .guidance import check_distributions
 from .prompts import DIGITS, expected_score, _nearest_digit
 from .tables import (NAMES, PALETTE, count_wins, figure_style, latex_table,
@@ -74,14 +74,15 @@ def check_roles(rows: pd.DataFrame,  # prepared rows: pair, source_id, role_coar
 _GOLD = ["row", "pair", "language", "source_id", "id", "aspect", "valence", "arousal"]
 
 def _with_predictions(rows: pd.DataFrame, predictions: pd.DataFrame, system: str) -> pd.DataFrame:
-    "Put predictions beside gold scores. Raises UserError that names a row without a prediction."
+    """Put predictions beside gold scores, by the official rules: repeats of an aspect in one text,
+    also in another case, share the last one. Raises UserError that names a row without one."""
     answers = predictions.set_index("row")[["valence", "arousal"]].add_prefix("predicted_")
     frame = rows[_GOLD].set_index("row", drop=False).rename_axis(None)
     frame = frame.join(answers.rename_axis(None), validate="one_to_one")
     if (lost := frame[answers.columns].isna().any(axis=1)).any():
         raise UserError(f"{system}: {lost.sum()} of {len(frame)} rows have no prediction, the "
                         f"first is row {frame.row[lost].iloc[0]}; run its stage again")
-    return frame
+    return share_predictions(frame)
 
 # %% ../nbs/18_report.ipynb #50beffab
 def join_separate(valence: pd.DataFrame,  # predictions of the valence encoder: row, valence

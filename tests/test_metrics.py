@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dimabsa_nb import core, corpus, metrics, synthetic
+from dimabsa_nb import core, corpus, metrics, report, synthetic
 from dimabsa_nb.core import CorpusError, UserError
 
 GOLD = [{"ID": "1", "Text": "x", "Aspect_VA": [{"Aspect": "lid", "VA": "3.00#5.00"}, {"Aspect": " fan", "VA": "6.00#5.00"}]},
@@ -50,7 +50,7 @@ def test_the_last_prediction_counts_for_every_repeat(gold, tmp_path):
 
 
 def test_an_aspect_without_a_prediction_is_named_left_out_or_stops(gold, tmp_path, caplog):
-    pred = write(tmp_path / "pred_eng_laptop.jsonl", [answer("1", ("lid", "3#5"), ("fan", "6#5"), ("Lid", "1#1")), PERFECT[1], answer("9", ("lid", "1#1"))])
+    pred = write(tmp_path / "pred_eng_laptop.jsonl", [answer("1", ("lid", "3#5"), ("fan", "6#5"), ("Fan", "1#1")), PERFECT[1], answer("9", ("lid", "1#1"))])
     scores = metrics.score_files(gold, pred)
     assert scores["unmatched"] == [dict(pair="eng_laptop", id="1", aspect=" fan", file="eng_laptop_test_task1.jsonl", line=1)]
     assert scores["ignored"] == 3 and scores["micro"]["n"] == 3 and "aspect ' fan' of ID '1' has no prediction" in caplog.text
@@ -138,9 +138,71 @@ def test_values_outside_the_scale_are_kept_with_a_warning(gold, tmp_path, caplog
 
 def official_way(rows, predictions):
     """RMSE_VA of one pair by plain loops over dictionaries, as the task describes it."""
-    last = {(row.id, row.aspect): (row.valence, row.arousal) for row in predictions.itertuples()}
-    errors = [(row.valence - last[row.id, row.aspect][0]) ** 2 + (row.arousal - last[row.id, row.aspect][1]) ** 2 for row in rows.itertuples()]
+    last = {(row.id, row.aspect.lower()): (row.valence, row.arousal) for row in predictions.itertuples()}
+    said = [last[row.id, row.aspect.lower()] for row in rows.itertuples()]
+    errors = [(row.valence - valence) ** 2 + (row.arousal - arousal) ** 2 for row, (valence, arousal) in zip(rows.itertuples(), said)]
     return (sum(errors) / len(errors)) ** 0.5
+
+
+def official_files(gold, pred):
+    """The official rules on two files: (gold, predicted) per gold aspect; a missing ID or aspect is a KeyError."""
+    read = lambda path: [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    numbers = lambda entry: tuple(map(float, entry["VA"].split("#")))
+    last = {(record["ID"], entry["Aspect"].lower()): numbers(entry) for record in read(pred) for entry in record["Aspect_VA"]}
+    return [(numbers(entry), last[record["ID"], entry["Aspect"].lower()]) for record in read(gold) for entry in record["Aspect_VA"]]
+
+
+def same_as_official(gold, pred, shared):
+    """Matching, RMSE_VA and both correlations agree with the official rules to the last digit."""
+    pairs = np.array(official_files(gold, pred))  # (n, gold or predicted, dimension)
+    frame, _, _ = metrics._match_files(gold, pred, strict=True)
+    assert frame[["predicted_valence", "predicted_arousal"]].to_numpy().tolist() == pairs[:, 1].tolist()
+    scores = metrics.score_files(gold, pred, strict=True)
+    assert scores["micro"]["rmse_va"] == np.sqrt(((pairs[:, 0] - pairs[:, 1]) ** 2).sum(axis=1).mean()) and scores["shared"] == shared
+    for name, dimension in (("pcc_v", 0), ("pcc_a", 1)):
+        assert scores["micro"][name] == pytest.approx(np.corrcoef(pairs[:, :, dimension].T)[0, 1], abs=1e-14)
+
+
+CASES = [["Еда", "еда", "ЕДА"], ["lid", "Lid"], [" fan", "fan"], ["Σίσυφος", "ΣΊΣΥΦΟΣ"], ["İç", "iç"], ["ß", "ẞ", "SS"], ["菜"]]
+
+
+def test_aspects_that_differ_in_case_share_the_last_prediction(tmp_path):
+    gold = write(tmp_path / "rus_restaurant_test_task1.jsonl", [
+        dict(answer("1", ("Еда", "6#5"), ("еда", "3#4"), ("чай", "7#7")), Text="x"), dict(answer("2", ("ЕДА", "5#5"), ("еда ", "2#6")), Text="y")])
+    pred = write(tmp_path / "pred_rus_restaurant.jsonl", [answer("2", ("еда", "5.5#5"), ("еда ", "2#6.25")), answer("1", ("ЕДА", "1#1"), ("чай", "7#6"), ("Еда", "6#5.5"))])
+    assert [said[0] for _, said in official_files(gold, pred)] == [6, 6, 7, 5.5, 2]
+    same_as_official(gold, pred, shared=2)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_scores_are_the_official_ones_on_random_files(tmp_path, seed):
+    chance = np.random.default_rng(seed)
+    said, asked, shared = [], [], 0
+    label = lambda: "{:.2f}#{:.2f}".format(*chance.uniform(1, 9, 2))
+    for id in map(str, range(30)):
+        kinds = [CASES[place] for place in chance.integers(len(CASES), size=3)]
+        gold = [kind[place] for kind in kinds for place in chance.integers(len(kind), size=chance.integers(1, 4))]
+        asked.append(dict(answer(id, *[(aspect, label()) for aspect in gold]), Text="x"))
+        pool = [*gold, *[aspect for kind in kinds for aspect in kind], "another"]
+        said.append(answer(id, *[(pool[place], label()) for place in chance.permutation(len(pool))]))
+        forms = [{other for other in gold if other.lower() == aspect.lower()} for aspect in gold]
+        shared += sum(len(form) > 1 for form in forms)
+    gold, pred = write(tmp_path / "tat_restaurant_test_task1.jsonl", asked), write(tmp_path / "pred_tat_restaurant.jsonl", said[::-1])
+    same_as_official(gold, pred, shared)
+
+
+def test_systems_by_row_are_scored_as_their_submission(rows, tmp_path):
+    """Table 2's frames, a prediction a row, and the file that would be submitted, scored by the official rules."""
+    test = rows[rows.split == "test"].reset_index(drop=True)
+    test["aspect"] = [aspect.upper() if row % 3 else aspect.lower() for row, aspect in enumerate(test.aspect)]
+    test = pd.concat([test, test[::2].assign(aspect=test.aspect.str.title())], ignore_index=True).assign(language="", usable=True)
+    own = random_system(test, seed=9).round(2).rename_axis("row").reset_index()
+    own = own.groupby(["pair", "id", "aspect"], as_index=False)[["valence", "arousal"]].last().merge(own[["row", "pair", "id", "aspect"]])
+    frame = report._with_predictions(test.rename_axis("row").reset_index(), own, "joint")
+    metrics.write_submission(tmp_path, test, own.sort_values("row"))
+    back = metrics.match(test, metrics.read_predictions(tmp_path), strict=True)[0]
+    assert metrics.score(back) == metrics.score(frame) and metrics.score(frame)["shared"] > 10
+    assert metrics.read_predictions(tmp_path)[["valence", "arousal"]].drop_duplicates().shape[0] > back[["predicted_valence", "predicted_arousal"]].drop_duplicates().shape[0]
 
 
 def random_system(rows, seed, noise=1.0):
