@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from .core import UserError, write_atomic, write_json
-from .records import (Record, git_state, hash_of, _input_digest, _output_digests,
+from .weights import MODELS, weights_of
+from .records import (Record, git_state, hash_of, _input_digest, machine, _output_digests,
                                 _reached_modules, read_metrics, read_record, versions, _why_stale)
 
 # %% ../nbs/16_pipeline.ipynb #8b6d7cc4
@@ -70,21 +71,38 @@ def _parameters_yaml(chain: Chain, stage: Stage) -> str:
     return yaml.safe_dump(_stage_parameters(chain, stage), sort_keys=False, allow_unicode=True)
 
 # %% ../nbs/16_pipeline.ipynb #deb0d7a5
+_MODEL_NAMES = "model", "base", "candidate" # parameters that name a model
+
+def _auto_dtype() -> str:
+    "What the dtype `auto` means here; torch is asked only where the environment does not say."
+    if said := os.environ.get("DIMABSA_DTYPE"): return said
+    from dimabsa_nb.train import choose_device, choose_dtype
+    return str(choose_dtype(choose_device())[0]).removeprefix("torch.")
+
+def _key_files(chain: Chain, stage: Stage) -> dict[str, Path]:
+    "The files and folders that parameters name; the paper's own numbers, which every 9x may show."
+    named = {name: chain.root/Path(value).expanduser() for name, value in stage.parameters.items()
+             if isinstance(value, str) and value not in ("", *MODELS)}
+    files = {name: path for name, path in named.items() if name in PATHS or path.exists()
+             and (name in _MODEL_NAMES or "/" in stage.parameters[name])}
+    paper = chain.root/"nbs"/"paper"
+    is_shown = stage.name.startswith("9") and paper.is_dir()
+    return {**files, "nbs/paper": paper} if is_shown else files
+
+# %% ../nbs/16_pipeline.ipynb #a33383a6
 def _key_parts(chain: Chain, stage: Stage) -> dict[str, object]:
     "Collect what a stage depends on."
-    values, paper = stage.parameters, chain.root/"nbs"/"paper"
-    files = {name: chain.root/value for name, value in values.items()
-             if isinstance(value, str) and value
-             and (name in PATHS or "/" in value and (chain.root/value).exists())}
-    # the paper's own numbers, which every 9x may show
-    if stage.name.startswith("9") and paper.is_dir(): files["nbs/paper"] = paper
+    values, files = stage.parameters, _key_files(chain, stage)
+    models = [name for name in _MODEL_NAMES if values.get(name) and name not in files]
     return {"code": hash_of(stage.code),
             "parameters": {name: value for name, value in values.items() if name not in PATHS},
             "inputs": {name: _input_digest(path) for name, path in files.items()},
             "upstream": {other: hash_of(read_record(chain.folder(other)).outputs)
                          for other in stage.upstream.values()},
             "modules": _reached_modules(stage.code, chain.root/"dimabsa_nb"),
-            "versions": versions("torch", "transformers")}
+            "versions": versions("torch", "transformers"),
+            "weights": {name: weights_of(values[name]) for name in models},
+            "precision": {"dtype": _auto_dtype()} if values.get("dtype") == "auto" else {}}
 
 # %% ../nbs/16_pipeline.ipynb #722ee2d9
 def _partial_folder(chain: Chain, stage: Stage) -> Path:
@@ -136,7 +154,7 @@ def _describe(chain: Chain, stage: Stage, parts: dict[str, object], seconds: flo
     return Record(stage=stage.name, notebook=f"nbs/{stage.notebook.name}", profile=chain.profile,
                   key=hash_of(parts), **parts, outputs=_output_digests(folder), metrics=measured,
                   seconds=round(seconds, 2), commit=commit, dirty=dirty,
-                  seed=stage.parameters.get("seed"),
+                  seed=stage.parameters.get("seed"), machine=machine(),
                   finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                   **{name: measured.get(name) for name in ("peak_memory_mb", "device", "dtype")})
 

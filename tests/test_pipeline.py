@@ -12,6 +12,7 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from dimabsa_nb import weights
 from dimabsa_nb.core import DataUnavailable, UserError, read_jsonl
 from dimabsa_nb.pipeline import _StageFailed, run_chain
 from dimabsa_nb.profiles import (
@@ -152,6 +153,32 @@ def test_parameter_reruns_what_depends_on_it(project):
     assert "31_train_coarse@valence: parameters changed: epochs 3 -> 2" in said
     assert "91_dataset: upstream changed: 31_train_coarse@valence" in said
     assert log(project) == ["step 1", "step 2", "table"]
+
+
+def test_other_weights_rerun_what_was_trained_on_them(project, monkeypatch):
+    """A stage's key holds the pinned commit of a hub model; a record from before such keys is stale, and readable."""
+    edit(project, "31_train_coarse", "epochs = 3", "epochs = 3\\nmodel = 'Qwen/Qwen3-8B'")
+    run(project)
+    log(project)
+    assert run(project)[1] == "31_train_coarse@valence: done before"
+    monkeypatch.setitem(weights.HUB, "Qwen/Qwen3-8B", weights.HUB["Qwen/Qwen3-8B"]._replace(commit="c" * 40))
+    said = run(project)
+    assert said[1] == "31_train_coarse@valence: weights changed: model 'Qwen/Qwen3-8B@b968826d9c46' -> 'Qwen/Qwen3-8B@cccccccccccc'"
+    assert log(project) == EVERYTHING[1:4]
+    path = project / "runs/toy/31_train_coarse@valence/record.json"
+    record = json.loads(path.read_text())
+    assert record["machine"]["cores"] > 0 and record["weights"] == {"model": f"Qwen/Qwen3-8B@{'c' * 40}"}
+    path.write_text(json.dumps({name: value for name, value in record.items() if name not in ("weights", "precision", "machine")}))
+    assert "weights changed: model None -> 'Qwen/Qwen3-8B@cccccccccccc'" in run(project)[1]
+
+
+def test_another_conversion_or_precision_is_another_key(project, monkeypatch):
+    edit(project, "31_train_coarse", "epochs = 3", "epochs = 3\\nmodel = 'tiny-random-qwen3'\\ndtype = 'auto'")
+    run(project)
+    monkeypatch.setenv("DIMABSA_DTYPE", {"float32": "bfloat16"}.get(os.environ["DIMABSA_DTYPE"], "float32"))
+    assert "precision changed: dtype" in run(project)[1]
+    monkeypatch.setattr(weights, "_CONVERSION", weights._CONVERSION + 1)
+    assert "weights changed: model 'tiny-random-qwen3, conversion 1, 0602d1800f74' -> 'tiny-random-qwen3, conversion 2" in run(project)[1]
 
 
 def test_lost_output_is_made_again(project):
