@@ -342,16 +342,19 @@ def _qwen_tokenizer(ranks: dict[bytes, int]):
     return tokenizer
 
 # %% ../nbs/09_convert.ipynb #d16ca6b0
-def _save_tiny_qwen3(ranks: dict[bytes, int], vocabulary: int, folder: str | Path) -> None:
+def _save_tiny_qwen3(ranks: dict[bytes, int], vocabulary: int, folder: str | Path,
+                     **sizes: int) -> None:
     "A Qwen3 of random weights: like Qwen3-8B, with its own output head, only small."
     from transformers import Qwen3Config, Qwen3ForCausalLM
     tokenizer = _qwen_tokenizer(ranks)
-    config = Qwen3Config(**_TINY_SIZES, vocab_size=vocabulary, num_key_value_heads=2, head_dim=16,
+    sizes = _TINY_SIZES | dict(num_key_value_heads=2, head_dim=16) | sizes
+    config = Qwen3Config(**sizes, vocab_size=vocabulary,
                          max_position_embeddings=40_960, tie_word_embeddings=False,
                          rope_parameters=dict(rope_type="default", rope_theta=1e6),
                          eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     _save_random(Qwen3ForCausalLM, config, tokenizer, folder)
 
+# %% ../nbs/09_convert.ipynb #d26ca6b1
 def _convert_tiny_qwen3(files: dict[str, Path], folder: str | Path) -> None:
     "`tiny-random-qwen3`: Qwen's real vocabulary, and as many rows in the embedding as Qwen3 has."
     _save_tiny_qwen3(_read_tiktoken(files["qwen.tiktoken"]), 151_936, folder)
@@ -360,8 +363,13 @@ def _make_tiny_qwen3_bytes(files: dict[str, Path], folder: str | Path) -> None:
     "`tiny-random-qwen3-bytes`: the same, with the 256 bytes as vocabulary."
     _save_tiny_qwen3({bytes([byte]): byte for byte in range(256)}, 384, folder)
 
+def _convert_tiny_qwen3_wide(files: dict[str, Path], folder: str | Path) -> None:
+    "`tiny-random-qwen3-wide`: Qwen3-8B's heads, 128 wide and four to a key head, on three layers."
+    _save_tiny_qwen3(_read_tiktoken(files["qwen.tiktoken"]), 151_936, folder, head_dim=128,
+                     num_attention_heads=8, num_hidden_layers=3)
+
 # %% ../nbs/09_convert.ipynb #64b3ee16
-def _bytes_tokenizer():
+def _bytes_tokenizer(longest: int = 1024):
     "Every byte is a token; XLM-R's <s> and </s> enclose the text."
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -372,15 +380,20 @@ def _bytes_tokenizer():
     backend.decoder = decoders.ByteLevel()
     backend.post_processor = processors.TemplateProcessing(
         "<s> $A </s>", "<s> $A </s> </s> $B </s>", [("<s>", 0), ("</s>", 2)])
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **_XLMR_SPECIAL, model_max_length=1024,
-                                   clean_up_tokenization_spaces=False)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **_XLMR_SPECIAL,
+                                   model_max_length=longest, clean_up_tokenization_spaces=False)
 
 # %% ../nbs/09_convert.ipynb #77c30926
-def _make_tiny_xlmr(files: dict[str, Path], folder: str | Path) -> None:
+def _make_tiny_xlmr(files: dict[str, Path], folder: str | Path, longest: int = 1024,
+                    **sizes: int) -> None:
     "`tiny-random-xlmr`: it reads bytes; its positions begin after the padding id, as XLM-R's do."
     from transformers import XLMRobertaConfig, XLMRobertaModel
-    tokenizer = _bytes_tokenizer()
-    config = XLMRobertaConfig(**_TINY_SIZES, **_XLMR_IDS, vocab_size=len(tokenizer),
-                              max_position_embeddings=1024 + 2, type_vocab_size=1,
+    tokenizer = _bytes_tokenizer(longest)
+    config = XLMRobertaConfig(**(_TINY_SIZES | sizes), **_XLMR_IDS, vocab_size=len(tokenizer),
+                              max_position_embeddings=longest + 2, type_vocab_size=1,
                               layer_norm_eps=1e-5)
     _save_random(XLMRobertaModel, config, tokenizer, folder)
+
+def _make_tiny_xlmr_wide(files: dict[str, Path], folder: str | Path) -> None:
+    "`tiny-random-xlmr-wide`: heads of 64 and 514 positions, as E5-large has."
+    _make_tiny_xlmr(files, folder, 512, hidden_size=128, num_attention_heads=2)

@@ -119,21 +119,39 @@ def _profile_names(root: Path) -> list[str]:
     return sorted(path.stem for path in (Path(root)/"nbs"/"profiles").glob("*.toml"))
 
 # %% ../nbs/17_profiles.ipynb #5f1ef89c
-def read_profile(root: str | Path,  # the repository
-    profile: str,  # the profile's name
-) -> dict[str, dict]:  # its tables `profile` and `parameters`
-    "Read a profile. Raises UserError if there is none, or if it holds something unknown."
+def _read_tables(root: str | Path, profile: str) -> dict[str, dict]:
+    "The tables of a profile's own file, checked."
     path, there = Path(root)/"nbs"/"profiles"/f"{profile}.toml", ", ".join(_profile_names(root))
     if not path.is_file(): raise UserError(f"no profile {profile!r}; there are: {there}")
     try: settings = {"profile": {}, "parameters": {}, **tomllib.loads(path.read_text("utf-8"))}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: {error}") from None
-    about = {"about", "caption", "fallback", "stages", "tolerance"}
+    about = {"about", "caption", "extends", "fallback", "stages", "tolerance"}
     extra = ({*settings} - {"profile", "parameters"}) | ({*settings["profile"]} - about)
     if extra:
         raise UserError(f"{path}: does not know {sorted(extra)}; parameters belong under "
                         "[parameters]")
     return settings
+
+def _lay_over(under: dict, over: dict) -> dict:
+    "Join two nested tables; what the upper one sets counts."
+    nested = {key: _lay_over(under[key], value) for key, value in over.items()
+              if isinstance(value, dict) and isinstance(under.get(key), dict)}
+    return under | over | nested
+
+# %% ../nbs/17_profiles.ipynb #35b9852f
+def read_profile(root: str | Path,  # the repository
+    profile: str,  # the profile's name
+) -> dict[str, dict]:  # its tables `profile` and `parameters`, with those of the one it extends
+    "Read a profile. Raises UserError if there is none, or if it holds something unknown."
+    settings = _read_tables(root, profile)
+    base = settings["profile"].pop("extends", None)
+    if base is None: return settings
+    under = _read_tables(root, base) if base in (there := _profile_names(root)) else {}
+    if "extends" in under.get("profile", {"extends": base}):
+        raise UserError(f"profile {profile} extends {base!r}, which is no profile that stands "
+                        f"alone; there are: {', '.join(there)}")
+    return _lay_over(under, settings)
 
 # %% ../nbs/17_profiles.ipynb #6427566f
 def _check_run_name(root: str | Path, profile: str, name: str | None) -> str:

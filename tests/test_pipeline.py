@@ -473,7 +473,7 @@ def test_an_unknown_corpus_is_refused_before_reading(tmp_path):
         prepare(tmp_path, corpus="offical")
 
 
-@pytest.mark.parametrize("profile", ["smoke", "quick", "laptop", "paper"])
+@pytest.mark.parametrize("profile", ["smoke", "quick", "laptop", "paper-tiny", "paper"])
 def test_real_profiles_load(profile):
     chain = load_chain(profile, root=REPOSITORY)
     assert list(chain.stages)[0] == "30_prepare_rows" and chain.stages["91_dataset"].upstream["prepare_rows"] == "30_prepare_rows"

@@ -15,7 +15,7 @@ from dimabsa_nb.records import Record, hash_of
 MEANINGS = {"out": "folder that this stage writes into",
             "profile": "name of the profile, for captions", "seed": "of every random draw"}
 FILLED_IN = "out", "profile", "caption"  # by the runner
-PROFILES = "smoke", "quick", "laptop", "paper"  # those of the main chain, from the smallest
+PROFILES = "smoke", "quick", "laptop", "paper-tiny", "paper"  # in the order of the tables
 
 
 def is_parameters(cell: nbformat.NotebookNode) -> bool:
