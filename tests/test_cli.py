@@ -121,6 +121,39 @@ def test_run_status_and_dry_run(toy):
     assert "done" in call("status", "toy").stdout
 
 
+def test_a_machine_that_lacks_what_a_profile_needs_starts_nothing(toy, monkeypatch):
+    """One line, exit code 2, no folder; `doctor` says the same, and --no-preflight runs."""
+    profile = toy / "nbs/profiles/toy.toml"
+    profile.write_text(profile.read_text() + "[profile.needs]\ngpu = true\nmemory_gb = 1e6\ndisk_gb = 1e6\n")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for option in ([], ["--dry-run"], ["--only", "91_dataset"]):
+        line = refused("run", "toy", *option)
+        assert line.startswith("profile toy needs what this machine lacks: a GPU (") and "; 1000000 GB of memory (there are " in line
+        assert "; 1000000 GB of disk at " in line and line.endswith("; to run it all the same: --no-preflight\n")
+    found = json.loads(call("doctor", "toy", "--json", code=2).stdout)
+    assert [check["what"] for check in found["checks"] if check["verdict"] == "lacks"] == ["GPU", "memory", "disk of the run"] and not found["ready"]
+    assert not (toy / "runs").exists()
+    assert call("run", "toy", "--dry-run", "--no-preflight").stdout == "91_dataset: has not run\n"
+
+
+def test_the_paper_profile_says_no_gpu_before_anything_starts(monkeypatch):
+    def silent(*_, **__): raise OSError("no network")
+
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", silent)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", silent)
+    line = refused("run", "paper", "--dry-run")
+    assert "lacks: a GPU (" in line and "Qwen/Qwen3-8B from the hub (no network)" in line and not (REPOSITORY / "runs/paper").exists()
+    rows = call("doctor", "paper", code=2).stdout.splitlines()
+    assert any(row.split() == ["model", "Qwen/Qwen3-8B", "note", "would", "be", "downloaded,", "16.4", "GB"] for row in rows)
+
+
+def test_doctor_without_a_profile_asks_for_nothing():
+    lines = call("doctor").stdout.splitlines()
+    assert lines[0].split() == ["what", "verdict", "found"] and not [line for line in lines if "lacks" in line]
+
+
 def test_failed_stage_is_three_lines_and_exit_code_1(toy):
     (toy / "nbs/91_dataset.ipynb").write_text((toy / "nbs/91_dataset.ipynb").read_text().replace("import os", "import nothing_like_it"))
     lines = call("run", "toy", code=1).stderr.splitlines()
