@@ -24,12 +24,13 @@ from .train import (Schedule, _fingerprint, fit, _own_share, progress, read_sett
     _read_stream, write_settings, _write_stream)
 
 # %% ../nbs/12_coarse.ipynb #0d5cee79
-def _add_answer_token(model, tokenizer) -> None:
-    "Add `<ANS>` as one special token with the mean embedding."
+def _add_answer_token(model, tokenizer, faithful_to: str = "paper") -> None:
+    "Add `<ANS>` as one special token with the mean embedding, or with the row that is there."
     before = len(tokenizer)
     tokenizer.add_special_tokens({"additional_special_tokens": [ANSWER_TOKEN]})
     embedding = model.get_input_embeddings().weight
     mean = embedding.data[:before].float().mean(0)
+    if len(tokenizer) <= len(embedding) and faithful_to == "release": return
     if len(tokenizer) > len(embedding):
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     answer = tokenizer.convert_tokens_to_ids(ANSWER_TOKEN)
@@ -40,6 +41,7 @@ def load_base(name: str,  # a model name `weights.resolve` knows
     dtype: torch.dtype = torch.float32,  # of the weights
     device: torch.device | str = "cpu",  # where they go
     attention: str = "packed",  # shares tokens; "flash_attention_2" and "sdpa" pad
+    faithful_to: str = "paper",  # "release" keeps the answer token's row where there is one
 ) -> tuple[torch.nn.Module, object]:  # the model, its tokenizer
     """A causal language model and its tokenizer, with the answer token.
     Raises UserError for another attention, WeightsError if there is no such model."""
@@ -50,7 +52,7 @@ def load_base(name: str,  # a model name `weights.resolve` knows
     tokenizer = AutoTokenizer.from_pretrained(folder)
     library = "sdpa" if attention == "packed" else attention
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=library)
-    _add_answer_token(model.to(device), tokenizer)
+    _add_answer_token(model.to(device), tokenizer, faithful_to)
     if torch.device(device).type == "cpu":  # the file's mapped pages count as memory: release them
         for parameter in model.parameters(): parameter.data = parameter.data.clone()
     if attention == "packed": use_packed_attention(model)
@@ -99,19 +101,45 @@ def _causal_model(model: torch.nn.Module) -> torch.nn.Module:
     "Look through PEFT's wrapper."
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
-def _digit_logits(model, prompts: list[list[int]], digits: list[int]) -> torch.Tensor:
-    "Logits of the digits at the answer position of every prompt, (prompts, digits) float32."
+def _answer_states(model, prompts: list[list[int]]) -> torch.Tensor:
+    "The state at the answer position of every prompt, (prompts, hidden size)."
     causal = _causal_model(model)
     packed = causal.config._attn_implementation == ATTENTION_NAME
-    states = (trailing_states if packed else trailing_states_padded)(causal.base_model, prompts)
-    logits = (states @ causal.get_output_embeddings().weight[digits].T).float()
+    return (trailing_states if packed else trailing_states_padded)(causal.base_model, prompts)
+
+def _logits_at(model, states: torch.Tensor, digits: list[int]) -> torch.Tensor:
+    "Logits of the digits, (states, digits) float32, whatever the model's precision."
+    causal = _causal_model(model)
+    with torch.autocast(states.device.type, enabled=False):
+        rows = causal.get_output_embeddings().weight[digits]
+        logits = states.float() @ rows.float().T
     cap = getattr(causal.config, "final_logit_softcapping", None)
     return cap * torch.tanh(logits / cap) if cap else logits
 
-def _batch_probabilities(model, prompts: list[list[int]], digits: list[int]) -> np.ndarray:
+def _digit_logits(model, prompts: list[list[int]], digits: list[int]) -> torch.Tensor:
+    "Logits of the digits at the answer position of every prompt, (prompts, digits) float32."
+    return _logits_at(model, _answer_states(model, prompts), digits)
+
+# %% ../nbs/12_coarse.ipynb #5e027357
+def _listed(model, states: torch.Tensor, digits: list[int], top: int = 20) -> torch.Tensor:
+    "(states, digits) bool: which digits are among the likeliest tokens; all where none is."
+    head = _causal_model(model).get_output_embeddings().weight
+    rows = []
+    for chunk in states.split(64):
+        logits = chunk @ head.T
+        listed = logits[:, digits] >= logits.topk(top).values[:, -1:]
+        rows.append(listed | ~listed.any(1, keepdim=True))
+    return torch.cat(rows)
+
+def _batch_probabilities(model, prompts: list[list[int]], digits: list[int],
+                         faithful_to: str = "paper") -> np.ndarray:
     "(prompts, digits) float64, each row sums to 1: softmax over the digits alone (section 3.1)."
     with torch.inference_mode():
-        return _digit_logits(model, prompts, digits).double().softmax(-1).cpu().numpy()
+        states = _answer_states(model, prompts)
+        logits = _logits_at(model, states, digits).double()
+        if faithful_to == "release":
+            logits = logits.masked_fill(~_listed(model, states, digits), float("-inf"))
+        return logits.softmax(-1).cpu().numpy()
 
 # %% ../nbs/12_coarse.ipynb #4410583f
 def _keep_mask(shape: tuple, probability: float) -> torch.Tensor:
@@ -223,6 +251,17 @@ def _batch_backward(compute: Callable, model, sequences: list[list[int]], target
         return compute(model, [sequences[k] for k in drawn], targets[drawn], *settings)
     return backward
 
+def _coarse_objective(model, tokenizer, rows: pd.DataFrame, dimension: str,
+                      order: list[list[np.ndarray]], max_length: int, token_budget: int,
+                      faithful_to: str) -> tuple[Callable[[int, int], float], str]:
+    "The `backward` of `fit`, and a digest of what it reads."
+    ids = tokenise(rows, dimension, tokenizer, max_length, faithful_to)
+    gold = torch.tensor(rows[dimension].to_numpy(), dtype=torch.float32)
+    backward = _batch_backward(_coarse_backward, model, ids, gold, order, dimension,
+                               _digit_ids(tokenizer, dimension), token_budget, faithful_to)
+    batch_size = len(order[0][0])
+    return backward, _fingerprint({"targets": gold}, ids, batch_size, token_budget, faithful_to)
+
 # %% ../nbs/12_coarse.ipynb #757b4c8c
 def train_coarse(model: torch.nn.Module,  # from `add_lora`
     tokenizer,  # its own
@@ -237,21 +276,21 @@ def train_coarse(model: torch.nn.Module,  # from `add_lora`
     seed: int = 42,  # of order and dropout
     faithful_to: str = "paper",  # "paper" or "release"
     every: float = 60.0,  # seconds to a checkpoint
+    weight_decay: float = 0.0,  # the release's; the paper is silent
+    clip: float = 1.0,  # largest norm of a gradient; the release's, too
 ) -> dict[str, list[float] | int]:  # what `fit` returns
     "Train one dimension's coarse LLM (section 3.1)."
-    ids = tokenise(rows, dimension, tokenizer, max_length, faithful_to)
-    gold = torch.tensor(rows[dimension].to_numpy(), dtype=torch.float32)
     weights = sampling_weights(rows, dimension)
     order = [_draw_epoch(weights, batch_size, seed, k) for k in range(epochs)]
-    backward = _batch_backward(_coarse_backward, model, ids, gold, order, dimension,
-                               _digit_ids(tokenizer, dimension), token_budget, faithful_to)
-    data = _fingerprint({"targets": gold}, ids, batch_size, token_budget, faithful_to)
-    return fit(model, backward, Schedule(epochs, len(order[0]), learning_rate), folder, None, seed,
-               every, f"coarse {dimension}", data)
+    backward, data = _coarse_objective(model, tokenizer, rows, dimension, order, max_length,
+                                       token_budget, faithful_to)
+    schedule = Schedule(epochs, len(order[0]), learning_rate, weight_decay, clip=clip)
+    return fit(model, backward, schedule, folder, None, seed, every, f"coarse {dimension}", data)
 
 # %% ../nbs/12_coarse.ipynb #bebdd91a
 def _stream_distributions(model, prompts: list[np.ndarray], numbers: list[int], digits: list[int],
-                          path: Path, run: str, token_budget: int) -> dict[int, list[float]]:
+                          path: Path, run: str, token_budget: int,
+                          faithful_to: str) -> dict[int, list[float]]:
     "Digit distributions by row number, each batch on disk before the next one is computed."
     head, *kept = _read_stream(path) or [{}]
     if head.get("run") != run: head, kept = {"run": run}, []
@@ -259,7 +298,7 @@ def _stream_distributions(model, prompts: list[np.ndarray], numbers: list[int], 
     batches = [batch for batch in token_batches(prompts, token_budget)
                if not all(numbers[k] in kept for k in batch)]
     def records(batch):
-        values = _batch_probabilities(model, [prompts[k] for k in batch], digits)
+        values = _batch_probabilities(model, [prompts[k] for k in batch], digits, faithful_to)
         return [{"row": int(numbers[k]), "probabilities": np.round(distribution, 7).tolist()}
                 for k, distribution in zip(batch, values)]
     fresh = map(records, progress(batches, "guidance"))
@@ -287,14 +326,15 @@ def extract(model: torch.nn.Module,  # the causal language model, best with its 
     path: Path | str,  # the JSON Lines file to write; its stream lies in checkpoint/ beside it
     max_length: int = 384,  # tokens
     token_budget: int = 2048,  # tokens of one forward pass
-    faithful_to: str = "paper",  # "paper" or "release": which prompt
+    faithful_to: str = "paper",  # "paper" or "release": which prompt, and which digits count
 ) -> pd.DataFrame:  # columns row and probabilities, in the order of `rows`
     "Digit distributions of every row, streamed to disk and resumable after each batch."
     path, numbers, digits = Path(path), rows["row"].tolist(), _digit_ids(tokenizer, dimension)
     prompts = _tokenise_in_pieces(rows, dimension, tokenizer, max_length, faithful_to)
-    run = _extraction_digest(model, prompts, numbers, dimension, token_budget)
+    run = _extraction_digest(model, prompts, numbers, dimension, token_budget, faithful_to)
     distributions = _stream_distributions(model.eval(), prompts, numbers, digits,
-                                          path.parent/"checkpoint"/path.name, run, token_budget)
+                                          path.parent/"checkpoint"/path.name, run, token_budget,
+                                          faithful_to)
     frame = pd.DataFrame({"row": numbers, "probabilities": [distributions[k] for k in numbers]})
     write_jsonl(path, frame)
     return frame
@@ -329,10 +369,12 @@ def load_adapters(folders: dict[str, Path | str],  # dimension -> adapter folder
     "One base model, several adapters. Raises UserError if one is incomplete or their bases differ."
     from peft import PeftModel
     settings = {dimension: _adapter_settings(folder) for dimension, folder in folders.items()}
-    names = {of_one["model"] for of_one in settings.values()}
-    if len(names) > 1: raise UserError("the adapters were trained on different base models: "
-                                       f"{', '.join(sorted(names))}; give adapters of one")
-    base, tokenizer = load_base(names.pop(), dtype, device, attention)
+    names, sources = ({of_one[key] for of_one in settings.values()}
+                      for key in ("model", "faithful_to"))
+    for what, found in (("base models", names), ("sources", sources)):
+        if len(found) > 1: raise UserError(f"the adapters were trained on different {what}: "
+                                           f"{', '.join(sorted(found))}; give adapters of one")
+    base, tokenizer = load_base(names.pop(), dtype, device, attention, sources.pop())
     (first, folder), *others = folders.items()
     model = PeftModel.from_pretrained(base, folder, adapter_name=first)
     for dimension, folder in others: model.load_adapter(folder, adapter_name=dimension)

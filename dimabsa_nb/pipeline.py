@@ -156,7 +156,8 @@ def _describe(chain: Chain, stage: Stage, parts: dict[str, object], seconds: flo
                   seconds=round(seconds, 2), commit=commit, dirty=dirty,
                   seed=stage.parameters.get("seed"), machine=machine(),
                   finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                  **{name: measured.get(name) for name in ("peak_memory_mb", "device", "dtype")})
+                  **{name: measured.get(name) for name in ("peak_memory_mb", "peak_gpu_memory_mb",
+                                                           "device", "dtype")})
 
 # %% ../nbs/16_pipeline.ipynb #b782d3ce
 def _run_stage(chain: Chain, stage: Stage, parts: dict[str, object]) -> Record:

@@ -24,7 +24,8 @@ from pydantic import BaseModel
 from .core import UserError, file_sha256, jsonable, write_json
 
 # %% ../nbs/14_records.ipynb #5c0ad6da
-USAGE = re.compile(r"second|_time$|memory|^device$|^dtype$|^versions$") # varies between runs
+USAGE = re.compile(r"second|_time$|memory|^device$|^dtype$|^tf32$|^attention_|^versions$")
+# what varies between runs
 
 def _peak_memory() -> dict[str, float]:
     "Ask the system, and torch if it is loaded, for this process's peak memory."
@@ -88,7 +89,7 @@ class Record(BaseModel, extra="forbid"):
     outputs: dict # file -> SHA-256
     metrics: dict # as the notebook wrote them
     seconds: float # wall time of the attempt that finished
-    peak_memory_mb: float | None = None # of the kernel
+    peak_memory_mb: float | None = None; peak_gpu_memory_mb: float | None = None # of the kernel
     device: str | None = None # as the notebook
     dtype: str | None = None # wrote it
     seed: int | None = None # the parameter of that name

@@ -177,9 +177,11 @@ def limits(reference: Reference) -> str:
 def cost(reference: Reference) -> str:
     """Seconds and memory of every stage, and what they ran with."""
     records = list(reference.records.values())
+    gpu = max(record.peak_gpu_memory_mb or 0 for record in records)
     lines = [{"stage": record.stage, "seconds": record.seconds,
-              "peak memory, MB": record.peak_memory_mb, "device": record.device or "cpu",
-              "dtype": record.dtype or "–"} for record in records]
+              "peak memory, MB": record.peak_memory_mb,
+              **({"of the GPU, MB": record.peak_gpu_memory_mb} if gpu else {}),
+              "device": record.device or "cpu", "dtype": record.dtype or "–"} for record in records]
     total = sum(record.seconds for record in records)
     peak = max(record.peak_memory_mb or 0 for record in records)
     versions = {name: version for record in records for name, version in record.versions.items()}
@@ -189,7 +191,8 @@ def cost(reference: Reference) -> str:
              f"commit {', '.join(commits)}",
              f"finished {max(record.finished for record in records)[:10]}"]
     return (f"{table_of(lines, 1)}\nIn total {total / 60:.0f} minutes ({total:.0f} s), "
-            f"peak memory {peak / 1000:.1f} GB; {'; '.join(facts)}.")
+            f"peak memory {peak / 1000:.1f} GB"
+            f"{f', {gpu / 1000:.1f} GB on the GPU' if gpu else ''}; {'; '.join(facts)}.")
 
 
 def corpus(reference: Reference) -> str:

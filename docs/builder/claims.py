@@ -119,8 +119,9 @@ def cost_of(reference: Reference, stage: str) -> str:
     records = [reference.records[name] for name in stages_for(reference, stage)]
     seconds = sum(record.seconds for record in records)
     peak = max(record.peak_memory_mb or 0 for record in records)
+    gpu = max(record.peak_gpu_memory_mb or 0 for record in records)
     time = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-    return f"{time}, {peak / 1000:.1f} GB"
+    return f"{time}, {peak / 1000:.1f} GB" + (f", GPU {gpu / 1000:.1f} GB" if gpu else "")
 
 
 def tolerance_of(reference: Reference, stage: str) -> str:

@@ -41,9 +41,15 @@ def number(root: Path, profile: str, stage: str, path: str, spec: str) -> str:
     return format(value, f".{spec}f" if spec.isdigit() else spec)
 
 
+def on_gpu(record: Record) -> str:
+    """Such as ", 61,000 MB on the GPU"; nothing where a stage used none."""
+    peak = record.peak_gpu_memory_mb
+    return f", {peak:,.0f} MB on the GPU" if peak else ""
+
+
 def cost(record: Record) -> str:
     """Such as "182 s, 1,100 MB, cpu, float32"."""
-    memory = f"{record.peak_memory_mb:,.0f} MB" if record.peak_memory_mb else ""
+    memory = f"{record.peak_memory_mb:,.0f} MB{on_gpu(record)}" if record.peak_memory_mb else ""
     facts = [f"{record.seconds:,.0f} s", memory, record.device, record.dtype]
     return ", ".join(filter(None, facts))
 

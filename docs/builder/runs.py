@@ -8,7 +8,15 @@ import nbformat
 
 from builder.api import code_span, line_comments, literal
 from builder.chapters import Chapter
-from builder.results import captions, committed_records, cost, published, record_of, shown_profiles
+from builder.results import (
+    captions,
+    committed_records,
+    cost,
+    on_gpu,
+    published,
+    record_of,
+    shown_profiles,
+)
 from dimabsa_nb.profiles import _read_notebook, load_chain
 from dimabsa_nb.records import Record, hash_of
 
@@ -112,7 +120,8 @@ def costs_table(root: Path, stem: str) -> str:
     for record in found.values():
         link = f"{{download}}`json </results/{record.profile}/records/{record.stage}.json>`"
         lines.append(f"| {code_span(record.stage)} | {code_span(record.profile)} | "
-                     f"{record.seconds:,.0f} | {record.peak_memory_mb or 0:,.0f} | "
+                     f"{record.seconds:,.0f} | {record.peak_memory_mb or 0:,.0f}"
+                     f"{on_gpu(record)} | "
                      f"{record.device or '–'}, {record.dtype or '–'} | {link} |")
     return "\n".join(lines)
 
