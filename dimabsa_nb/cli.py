@@ -135,7 +135,8 @@ def status(profile: _Profile, parameter: _Parameters = None, released: _Released
         return _print_json({"profile": profile, "stages": rows, "seconds": total,
                             "notes": chain.notes})
     for line in chain.notes: typer.echo(line)
-    columns = "stage", "state", "seconds", "peak_memory_mb", "reason"
+    gpu = ["peak_gpu_memory_mb"] * any(row["peak_gpu_memory_mb"] for row in rows)
+    columns = "stage", "state", "seconds", "peak_memory_mb", *gpu, "reason"
     _print_rows([{column: row[column] for column in columns} for row in rows], 1)
     typer.echo(f"{total:.0f} s in all")
 

@@ -319,7 +319,8 @@ def chain_status(chain: Chain,  # the chain
         path = chain.folder(stage.name)/"record.json"
         record = json.loads(path.read_bytes()) if path.is_file() else {}
         state = "stale" if record else "on demand" if stage.on_demand else "missing"
-        cost = "seconds", "peak_memory_mb", "device", "finished", "commit", "dirty"
+        cost = ("seconds", "peak_memory_mb", "peak_gpu_memory_mb", "device", "finished", "commit",
+                "dirty")
         yield {"stage": stage.name, "state": state if reason else "done", "reason": reason,
                **{name: record.get(name) for name in cost}}
 
