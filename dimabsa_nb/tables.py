@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'NAMES', 'markdown_table', 'latex_table', 'write_table', 'profile_words', 'figure_style', 'save_figure',
-           'verify_tables', 'paper_table', 'paper_source', 'count_wins', 'averages_note']
+           'measure_spread', 'verify_tables', 'paper_table', 'paper_source', 'count_wins', 'averages_note']
 
 # %% ../nbs/15_tables.ipynb #6845a49a
 import csv
+import io
 import re
 from pathlib import Path
+from typing import NamedTuple
 import dimabsa_nb
 import numpy as np
 import pandas as pd
 from .core import UserError, file_sha256, jsonable, write_atomic
-from .records import USAGE, _git
+from .records import USAGE, Record, _git, read_record
 
 # %% ../nbs/15_tables.ipynb #352e70fc
 def _format_cell(value: object, decimals: int) -> str:
@@ -125,25 +127,45 @@ def save_figure(figure: "Figure",  # of matplotlib
     return path
 
 # %% ../nbs/15_tables.ipynb #4770c1cc
-def _cell_gap(fresh: str, committed: str) -> float:
-    "Compare two cells: the largest difference of their decimals, infinite for another text."
-    if fresh == committed: return 0.0
-    number = re.compile(r"-?\d+\.\d+")
-    if number.sub("#", fresh) != number.sub("#", committed): return float("inf")
-    pairs = zip(number.findall(fresh), number.findall(committed))
-    return max(abs(float(ours) - float(theirs)) for ours, theirs in pairs)
+_DECIMAL = re.compile(r"-?\d+\.\d+")
+
+class _Limits(NamedTuple):
+    "What `verify_tables` allows."
+    tolerance: float # for every decimal number
+    numbers: dict = {} # (row, column, number of the cell) -> allowed by the spread
+    texts: dict = {} # (row, column) -> texts seen, decimals as #, joined by |
+
+def _cell_gap(fresh: str, committed: str, place: tuple, limits: _Limits) -> tuple[float, ...]:
+    "Compare two cells: (gap / allowed, gap, allowed) of the worst decimal; infinite for a text."
+    if fresh == committed: return 0.0, 0.0, limits.tolerance
+    text = _DECIMAL.sub("#", fresh)
+    if text != _DECIMAL.sub("#", committed):
+        seen = f"|{text}|" in f"|{limits.texts[place]}|" if place in limits.texts else False
+        return (1e-9, 0.0, limits.tolerance) if seen else (np.inf, np.inf, limits.tolerance)
+    gaps = []
+    for number, pair in enumerate(zip(_DECIMAL.findall(fresh), _DECIMAL.findall(committed))):
+        gap = abs(float(pair[0]) - float(pair[1]))
+        allowed = max(limits.tolerance, limits.numbers.get((*place, number), 0.0))
+        gaps.append((gap / allowed if allowed else np.inf if gap else 0.0, gap, allowed))
+    return max(gaps)
 
 # %% ../nbs/15_tables.ipynb #1ce65c27
-def _table_gap(fresh: str | None, committed: str) -> tuple[float, str]:
-    "Compare two CSV tables cell by cell: the largest gap, and where it is."
-    if fresh is None: return float("inf"), "no finished stage holds it"
-    ours, theirs = list(csv.reader(fresh.splitlines())), list(csv.reader(committed.splitlines()))
+def _read_cells(table: str) -> list[list[str]]:
+    "A CSV table's rows, the heads first."
+    return list(csv.reader(table.splitlines()))
+
+def _table_gap(fresh: str | None, committed: str, limits: _Limits) -> tuple[tuple, str]:
+    "Compare two CSV tables cell by cell: the worst cell's `_cell_gap`, and where it is."
+    beyond = np.inf, np.inf, limits.tolerance
+    if fresh is None: return beyond, "no finished stage holds it"
+    ours, theirs = _read_cells(fresh), _read_cells(committed)
     if [len(row) for row in ours] != [len(row) for row in theirs]:
-        return float("inf"), "another number of rows or columns"
-    gaps = [(_cell_gap(new, old), f"row {row}, {name}: {new or 'empty'} against {old or 'empty'}")
+        return beyond, "another number of rows or columns"
+    gaps = [(_cell_gap(new, old, (row, name), limits),
+             f"row {row}, {name}: {new or 'empty'} against {old or 'empty'}")
             for row, (news, olds) in enumerate(zip(ours, theirs), start=1)
             for name, new, old in zip(theirs[0], news, olds) if not USAGE.search(name)]
-    return max(gaps, key=lambda gap: gap[0], default=(0.0, ""))
+    return max(gaps, key=lambda gap: gap[0], default=((0.0, 0.0, limits.tolerance), ""))
 
 # %% ../nbs/15_tables.ipynb #07d9111b
 def _committed_tables(root: str | Path, profile: str) -> dict[str, str]:
@@ -165,22 +187,144 @@ def _fresh_tables(runs: Path) -> dict[str, str]:
     return {path.relative_to(folder/"results").as_posix(): path.read_text("utf-8")
             for folder in folders for path in (folder/"results").rglob("*.csv")}
 
+# %% ../nbs/15_tables.ipynb #a37c1300
+_SPREAD = "spread.csv" # beside the tables that it is about
+_SPREAD_COLUMNS = ["table", "row", "label", "column", "number", "n", "mean", "sd", "texts"]
+
+def _cell_spread(texts: tuple[str, ...]) -> list[tuple]:
+    "How one cell varies over runs: (number of the cell, n, mean, sd, texts) of what varies."
+    if len({*texts}) == 1 or any(re.fullmatch(r"-?[\d,]+", text) for text in texts): return []
+    forms = [_DECIMAL.sub("#", text) for text in texts]
+    lines = [("", len(texts), "", "", "|".join(sorted({*forms})))] if len({*forms}) > 1 else []
+    numbers = [[float(number) for number in _DECIMAL.findall(text)] for text, form
+               in zip(texts, forms) if form == max(forms, key=forms.count)]
+    columns = zip(*numbers) if len(numbers) > 1 else ()
+    return lines + [(place, len(values), np.mean(values), np.std(values, ddof=1), "")
+                    for place, values in enumerate(columns) if len({*values}) > 1]
+
+# %% ../nbs/15_tables.ipynb #9c151939
+def _run_records(root: str | Path, profile: str, run: str) -> list[Record]:
+    "The records of a run's finished stages. Raises UserError if there are none of the profile."
+    folders = [path.parent for path in sorted((Path(root)/"runs"/run).glob("*/record.json"))]
+    records = [read_record(folder) for folder in folders if folder.suffix != ".partial"]
+    if not records: raise UserError(f"{run}: not a run in runs/; run it first: dimabsa run "
+                                    f"{profile} -p seed=NUMBER --name {run}")
+    if others := {record.profile for record in records} - {profile}:
+        raise UserError(f"{run}: is a run of profile {', '.join(others)}, not of {profile}")
+    return records
+
+# %% ../nbs/15_tables.ipynb #f2f1b759
+def _run_facts(run: str, records: list[Record]) -> dict[str, object]:
+    "What the runs of a spread may differ in, and what they tested on."
+    trained = [record for record in records if record.dtype] or records
+    values = lambda name: sorted({getattr(record, name) for record in trained} - {None})
+    rows = [record.outputs.get("rows.jsonl") for record in records if "rows" in record.stage]
+    return {"run": run, **{name: values(name) for name in ("seed", "dtype", "device", "commit")},
+            "torch": sorted({record.versions.get("torch", "") for record in trained}),
+            "finished": max(record.finished for record in records), "rows": rows}
+
+# %% ../nbs/15_tables.ipynb #c662f834
+def _settings(records: list[Record]) -> dict[tuple, object]:
+    "The parameters of a run but for seed, dtype and words: (stage, parameter) -> value."
+    free = "seed", "dtype", "profile", "caption"
+    return {(record.stage, name): value for record in records
+            for name, value in record.parameters.items() if name not in free}
+
+def _check_spread_runs(records: dict[str, list[Record]], facts: list[dict]):
+    "Raises UserError for runs that are too few, alike, or differ in more than seed and dtype."
+    if len(records) < 3: raise UserError("give at least three runs; a spread needs them")
+    (first, known), *others = [(run, _settings(of_run)) for run, of_run in records.items()]
+    for run, settings in others:
+        for stage, name in known.keys() & settings.keys():
+            if settings[stage, name] != known[stage, name]:
+                raise UserError(f"{run}: {stage} has {name} = {settings[stage, name]!r}, {first} "
+                                f"{known[stage, name]!r}; give runs that differ in seed or dtype")
+    alike = {}
+    for run in facts:
+        key = str([run[name] for name in ("seed", "dtype", "device", "torch")])
+        if key in alike: raise UserError(f"{run['run']} and {alike[key]} have the same seed and "
+                                         "dtype; leave one out")
+        alike[key] = run["run"]
+
+# %% ../nbs/15_tables.ipynb #c78b5fec
+def _table_spread(name: str, tables: dict[str, str]) -> list[tuple]:
+    "The lines of `spread.csv` about one table, from run -> its CSV text."
+    cells = {run: _read_cells(table) for run, table in tables.items()}
+    first, *others = cells
+    for run in others:
+        if [len(row) for row in cells[run]] != [len(row) for row in cells[first]]:
+            raise UserError(f"{run}: {name} has another number of rows or columns than in {first}; "
+                            "run both with the same code and corpus")
+    heads, *rows = zip(*cells.values())
+    return [(name, row, at[0][0], heads[0][column], *line)
+            for row, at in enumerate(rows, start=2) for column, texts in enumerate(zip(*at))
+            if not USAGE.search(heads[0][column]) for line in _cell_spread(texts)]
+
+# %% ../nbs/15_tables.ipynb #9bd5888c
+def measure_spread(root: str | Path,  # the repository
+    profile: str,  # the profile's name
+    runs: list[str],  # three or more runs of it, with other seeds or dtypes
+) -> tuple[pd.DataFrame, list[dict]]:  # lines of `spread.csv`; each run's seed, dtype, commit
+    """Measure how tables differ between runs; a table counts that at least three of them hold.
+    Raises UserError for runs that do not fit together."""
+    records = {run: _run_records(root, profile, run) for run in runs}
+    facts = [_run_facts(run, of_run) for run, of_run in records.items()]
+    _check_spread_runs(records, facts)
+    tables = {run: _fresh_tables(Path(root)/"runs"/run) for run in records}
+    names = sorted({name for of_run in tables.values() for name in of_run})
+    held = {name: {run: of_run[name] for run, of_run in tables.items() if name in of_run}
+            for name in names}
+    lines = [line for name in names if len(held[name]) > 2
+             for line in _table_spread(name, held[name])]
+    return pd.DataFrame(lines, columns=_SPREAD_COLUMNS), facts
+
+# %% ../nbs/15_tables.ipynb #1e9f558f
+def _spread_limits(spread: pd.DataFrame, tables: list[str], tolerance: float,
+                   level: float = 0.95) -> dict[str, _Limits]:
+    "What the spread allows each table; see the formula above."
+    from scipy.special import stdtrit
+    spread = spread[spread["table"].isin(tables)]
+    limits = {name: _Limits(tolerance, {}, {}) for name in tables}
+    for line in spread[spread["texts"] != ""].itertuples():
+        limits[line.table].texts[line.row, line.column] = line.texts
+    lines = spread[spread["texts"] == ""].astype({"number": int, "n": int, "sd": float})
+    average = lines["label"].str.lower().where(lambda label: label.isin(["macro", "micro"]), "")
+    groups = [lines["table"], lines["column"], lines["number"], average]
+    freedom = (lines["n"] - 1).groupby(groups).transform("sum")
+    variance = (lines["sd"]**2 * (lines["n"] - 1)).groupby(groups).transform("sum") / freedom
+    quantile = stdtrit(freedom, 1 - (1 - level) / (2 * max(len(lines), 1)))
+    for line, allowed in zip(lines.itertuples(), quantile * np.sqrt(2 * variance)):
+        limits[line.table].numbers[line.row, line.column, line.number] = float(allowed)
+    return limits
+
 # %% ../nbs/15_tables.ipynb #919e9f1e
+def _take_limits(committed: dict[str, str], tables: list[str],
+                 tolerance: float) -> dict[str, _Limits]:
+    "Take `spread.csv` out of the committed tables, and read what it allows the tables compared."
+    text = committed.pop(_SPREAD, ",".join(_SPREAD_COLUMNS))
+    spread = pd.read_csv(io.StringIO(text), keep_default_na=False,
+                         dtype=dict.fromkeys(["table", "label", "column", "texts"], str))
+    return _spread_limits(spread, [name for name in committed if name in tables], tolerance)
+
+# %% ../nbs/15_tables.ipynb #e58e1a8b
 def verify_tables(root: str | Path,  # the repository
     profile: str,  # the profile's name
     tolerance: float,  # allowed difference of decimal numbers
     run: str | None = None,  # the run's name; None: the profile's
-) -> list[dict[str, object]]:  # per committed table: table, verdict, difference, where
+) -> list[dict[str, object]]:  # per committed table: table, verdict, difference, allowed, where
     "Judge tables: same, within, differs, missing or not run. Raises UserError if none is there."
     verdicts, fresh = [], _fresh_tables(Path(root)/"runs"/(run or profile))
+    tables = _committed_tables(root, profile)
+    limits = _take_limits(tables, fresh, tolerance)
     folders = {name.split("/")[0] for name in fresh if "/" in name}
-    for name, committed in _committed_tables(root, profile).items():
-        gap, where = _table_gap(fresh.get(name), committed)
+    for name, committed in tables.items():
+        (share, gap, allowed), where = _table_gap(fresh.get(name), committed,
+                                                  limits.get(name, _Limits(tolerance)))
         if "/" in name and name.split("/")[0] not in folders: verdict = "not run"
         elif name not in fresh: verdict = "missing"
-        else: verdict = "same" if gap == 0 else "within" if gap <= tolerance else "differs"
+        else: verdict = "same" if share == 0 else "within" if share <= 1 else "differs"
         verdicts.append({"table": name, "verdict": verdict, "difference": jsonable(gap),
-                         "where": where if gap else ""})
+                         "allowed": allowed, "where": where if share else ""})
     return verdicts
 
 # %% ../nbs/15_tables.ipynb #be9b67a9

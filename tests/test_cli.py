@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from typer.testing import CliRunner
 
 from dimabsa_nb.cli import app
-from dimabsa_nb.core import DataUnavailable
+from dimabsa_nb.core import DataUnavailable, write_atomic, write_json
 from dimabsa_nb.synthetic import synthetic_corpus
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -217,6 +217,27 @@ def test_verify_compares_with_the_last_commit(toy):
     assert "NOT all agree" in call("verify", "toy", "--tolerance", 0.01, code=1).stdout
     call("run", "toy", "--name", "toy-again")
     assert json.loads(call("verify", "toy", "--name", "toy-again", "--json").stdout)["tables"][0]["verdict"] == "same"
+
+
+def test_verify_judges_with_the_spread(toy):
+    """Numbers may move as far as between the runs measured and a text may flip to one seen there; a count may not change."""
+    call("run", "toy")
+    record = json.loads((toy / "runs/toy/91_dataset/record.json").read_text())
+    for seed, (n, rmse, found) in enumerate([(9, 1.0, "lower"), (9, 1.3, "unclear"), (9, 1.2, "lower"), (9, 1.4, "unclear"), (9, 9.0, "lower"), (10, 1.0, "lower"), (9, 1.0, "x")]):
+        folder = toy / "runs" / (f"toy-{seed}" if seed else "toy") / "91_dataset"
+        write_json(folder / "record.json", record | {"seed": seed, "commit": "c0ffee"})
+        write_atomic(folder / "results/table1.csv", f"pair,n,rmse,found\nrus,{n},{rmse},{found}\n")
+    write_atomic(toy / "results/toy/table1.csv", (toy / "runs/toy/91_dataset/results/table1.csv").read_text())
+    assert "give at least three runs" in refused("spread", "toy", "toy", "toy-1", "toy-1") and "nowhere: not a run in runs/" in refused("spread", "toy", "nowhere")
+    assert call("spread", "toy", "toy", "toy-1", "toy-2").stdout == "results/toy/spread.csv: 1 numbers and 1 texts that differ between 3 runs\n"
+    facts = json.loads((toy / "results/toy/spread.json").read_text())["runs"]
+    assert [(run["run"], run["seed"], run["commit"]) for run in facts] == [("toy", [0], ["c0ffee"]), ("toy-1", [1], ["c0ffee"]), ("toy-2", [2], ["c0ffee"])]
+    for command in (["init", "-q"], ["add", "results"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "tables"]):
+        subprocess.run(["git", *command], cwd=toy, check=True)
+    judged = [json.loads(call("verify", "toy", "--json", "--name", f"toy-{seed}", code=int(seed > 3)).stdout)["tables"][0] for seed in range(3, 7)]
+    assert [table["verdict"] for table in judged] == ["within", "differs", "differs", "differs"] and judged[0]["allowed"] == pytest.approx(0.93, abs=0.005)
+    assert [table["where"] for table in judged[1:]] == ["row 2, rmse: 9.0 against 1.0", "row 2, n: 10 against 9", "row 2, found: x against lower"]
+    assert "all agree: counts and text exactly, other numbers within 0.1, or as the spread between runs allows" in call("verify", "toy", "--name", "toy-3").stdout
 
 
 def test_predict_writes_the_task_format(tmp_path, monkeypatch):
