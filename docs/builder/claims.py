@@ -127,7 +127,8 @@ def cost_of(reference: Reference, stage: str) -> str:
 def tolerance_of(reference: Reference, stage: str) -> str:
     """How far a repeated run may differ from the committed tables."""
     if stage == "91_dataset": return "exact"
-    return f"{reference.settings['tolerance']} on decimals, counts exact"
+    spread = " or the spread between runs" * ("spread" in reference.tables)
+    return f"{reference.settings['tolerance']}{spread} on decimals, counts exact"
 
 
 def how(references: list[Reference]) -> str:
