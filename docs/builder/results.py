@@ -78,8 +78,8 @@ def stale_files(root: Path, profile: str) -> list[str]:
             except UserError as error: problems.append(str(error))
     files = [path.relative_to(root).as_posix() for kind in ("results", "figures")
              for path in sorted((root / kind / profile).rglob("*")) if path.is_file()]
-    extra = [name for name in files
-             if name not in named and not re.search(r"/(records|notebooks)/|/spread\.(csv|json)$", name)]
+    unnamed = r"/(records|notebooks)/|/spread\.(csv|json)$"
+    extra = [name for name in files if name not in named and not re.search(unnamed, name)]
     return problems + [f"{name}: no record names it; remove it" for name in extra]
 
 
