@@ -18,12 +18,14 @@ from builder.chapters import Chapter, chapter, chapters
 from builder.modules import direct, imports
 from builder.npm import package
 from builder.pages import admonitions, code_cell, page, relinked
+from builder.plan import llm_parameters, totals
 from builder.results import published, record_of
 from builder.runs import by_profile, committed_outputs, parameter_meanings, record_note
 from builder.site import TOP, build_site, page_links, run_sphinx
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from dimabsa_nb.core import UserError
+from dimabsa_nb.profiles import read_profile
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 AXE = {"preload": False, "iframes": False, "resultTypes": ["violations"]}
@@ -445,3 +447,9 @@ def test_code_fits_beside_both_sidebars_at_1300_pixels(tab, site):
 def test_a_library_chapter_shows_outputs_of_its_examples(site):
     text = (site / "04_prompts.html").read_text("utf-8")
     assert text.count('class="cell_output') >= 1 and 'id="dimabsa_nb.prompts.coarse_prompt"' in text
+
+
+def test_the_paper_profile_needs_what_its_plan_computes():
+    assert llm_parameters() == 8_190_735_360  # as the index of Qwen3-8B's safetensors says
+    needs = read_profile(REPOSITORY, "paper")["profile"]["needs"]
+    assert [name for name, size in totals(REPOSITORY).items() if needs[name] < size] == []

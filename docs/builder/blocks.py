@@ -9,6 +9,7 @@ from builder import claims
 from builder.cards import CARD_BLOCKS, read_reference, read_references
 from builder.chapters import notebook_map
 from builder.modules import modules_svg
+from builder.plan import plan
 from builder.results import (
     captions,
     committed_records,
@@ -111,7 +112,8 @@ def blocks(root: Path) -> dict[str, Callable[..., str]]:
     root = Path(root)
     own = {"table": table, "table2": table2, "speed": speed, "summary": summary, "figure": figure,
            "number": number, "printed": printed, "printed-mean": printed_mean, "pooled": pooled,
-           "file": file, "notebooks": notebook_map, "profiles": profiles_table}
+           "file": file, "notebooks": notebook_map, "profiles": profiles_table,
+           "plan": plan}
     found = {name: lambda *words, show=show: show(root, *words) for name, show in own.items()}
     found |= {name: lambda profile, show=show: show(read_reference(root, profile))
               for name, show in CARD_BLOCKS.items()}

@@ -1,0 +1,70 @@
+"""What the paper profile would cost, computed from shapes and published rates, not measured."""
+from pathlib import Path
+
+from dimabsa_nb.profiles import load_chain
+from dimabsa_nb.weights import HUB
+
+LAYERS, HIDDEN, MLP, KEYS, WORDS = 36, 4096, 12288, 1024, 151_936  # Qwen3-8B, its config.json
+E5_LAYERS, E5_HIDDEN, E5_PARAMETERS = 24, 1024, 559_890_432  # XLM-RoBERTa large, its config.json
+PER_TOKEN = 34  # bytes of bf16 activations a layer, token and hidden unit (Korthikanti 2022)
+AUTHORS = 11_595  # seconds of one LLM: 3 epochs of 35,162 rows on one data-centre GPU
+SHAPES = "shapes in the models' config.json"
+
+
+def llm_parameters() -> int:
+    """The parameters of Qwen3-8B."""
+    layer = 2 * HIDDEN * HIDDEN + 2 * HIDDEN * KEYS + 3 * HIDDEN * MLP + 2 * HIDDEN + 2 * 128
+    return 2 * WORDS * HIDDEN + LAYERS * layer + HIDDEN
+
+
+def lora_parameters(rank: int) -> int:
+    """The parameters of LoRA on all seven projections."""
+    return LAYERS * rank * (2 * 2 * HIDDEN + 2 * (HIDDEN + KEYS) + 3 * (HIDDEN + MLP))
+
+
+def parts(root: Path) -> dict[str, tuple[float, str]]:
+    """Part of a stage's GPU memory -> GB (10^9 bytes), and its source."""
+    stages = load_chain("paper", root=root).stages
+    llm, reads, encoder = (stages[name].parameters for name in (
+        "31_train_coarse@valence", "32_extract_guidance", "33_train_encoder@joint"))
+    tokens, read, texts = (stage["token_budget"] for stage in (llm, reads, encoder))
+    lora, mask = lora_parameters(llm["lora_rank"]), "a byte and an int64 a pair of tokens"
+    return {
+        "31 weights, bf16": (2 * llm_parameters() / 1e9, SHAPES),
+        "31 LoRA, gradients, moments, float32": (16 * lora / 1e9, SHAPES),
+        "31 checkpoints of activations": (2 * LAYERS * tokens * HIDDEN / 1e9, f"{tokens:,} tokens"),
+        "31 one layer anew": (PER_TOKEN * tokens * HIDDEN / 1e9, "34 bytes a token and unit"),
+        "31 attention mask": (9 * tokens ** 2 / 1e9, mask),
+        "32 weights, bf16": (2 * llm_parameters() / 1e9, SHAPES),
+        "32 attention mask": (9 * read ** 2 / 1e9, mask),
+        "33 E5-large with AdamW, float32": (16 * E5_PARAMETERS / 1e9, SHAPES),
+        "33 activations": (PER_TOKEN * E5_LAYERS * texts * E5_HIDDEN / 1e9, f"{texts:,} tokens")}
+
+
+def totals(root: Path) -> dict[str, float]:
+    """What `[profile.needs]` must hold at least, in GB."""
+    found = parts(root)
+    checkpoint = 12 * E5_PARAMETERS / 1e9
+    return {"gpu_memory_gb": max(sum(size for name, (size, _) in found.items()
+                                     if name.startswith(stage)) for stage in ("31", "32", "33")),
+            "memory_gb": 2 * llm_parameters() / 1e9 + checkpoint,
+            "disk_gb": 2 * checkpoint + 3 * 4 * E5_PARAMETERS / 1e9 + 8 * lora_parameters(16) / 1e9}
+
+
+def plan(root: Path) -> str:
+    """The plan as a table with sources."""
+    found, sums = parts(root), totals(root)
+    pinned = [HUB[name].gigabytes for name in
+              ("Qwen/Qwen3-8B", "intfloat/multilingual-e5-large-instruct")]
+    hours = " / ".join(f"{2 * AUTHORS / 3600 / count:.1f}" for count in (1, 4, 8))
+    rows = [(f"GPU memory, {name}", f"{size:.1f} GB", source)
+            for name, (size, source) in found.items()]
+    rows += [("GPU memory, largest stage", f"{sums['gpu_memory_gb']:.0f} GB", "sums of the above"),
+             ("host memory", f"{sums['memory_gb']:.0f} GB", "the LLM, a checkpoint of E5"),
+             ("disk of the run", f"{sums['disk_gb']:.0f} GB",
+              "three encoders, two adapters, a checkpoint twice while it is renamed"),
+             ("downloads", f"{sum(pinned):.1f} GB", "safetensors of the two pinned models"),
+             ("31, both LLMs, on 1 / 4 / 8 GPUs", f"{hours} h",
+              "the authors' 11,595 s for one LLM, without token sharing; divided evenly")]
+    lines = ["| what | computed | source |", "| :--- | ---: | :--- |"]
+    return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])
