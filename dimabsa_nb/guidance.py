@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_distributions', 'valence_features', 'arousal_features', 'bucket', 'entropy_level', 'guidance_tokens',
-           'release_test_tokens', 'true_bin_tokens']
+           'release_test_tokens', 'release_rows', 'true_bin_tokens']
 
 # %% ../nbs/06_guidance.ipynb #f7634658
 import numpy as np
@@ -130,6 +130,13 @@ def release_test_tokens(
 ) -> list[dict[str, str]]:  # the same, conf, pA, pB and pC as the release has them at test time
     "Valence tokens with the train-test mismatch of the authors' released code."
     return [token | {"conf": "v0", "pA": "v0", "pB": "v0", "pC": "v0"} for token in tokens]
+
+# %% ../nbs/06_guidance.ipynb #5cfcf49a
+def release_rows(rows: pd.DataFrame,  # columns row (numbered pair by pair), aspect, id if known
+) -> pd.Series:  # numbers of rows, in the order of `rows`
+    "The row whose guidance the release gives to each row: its own, where there are no IDs."
+    if "id" not in rows: return rows["row"]
+    return rows.groupby(["id", "aspect"])["row"].transform("min")
 
 # %% ../nbs/06_guidance.ipynb #6ea494ce
 def true_bin_tokens(dimension: str,  # "valence" or "arousal"

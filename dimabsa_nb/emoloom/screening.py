@@ -11,6 +11,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 import pandas as pd
+import torch
 from ..core import UserError, check_choice, write_atomic, write_json, write_jsonl
 from ..prompts import DIGITS
 from ..weights import _lasting_name
@@ -113,9 +114,11 @@ _SETTINGS = {
 
 # %% ../../nbs/26_emoloom_screening.ipynb #ee38ac0a
 def _measure_setting(name: str, train: pd.DataFrame, dev: pd.DataFrame, folder: Path, lexicon,
-                     setting: str, seed: int, judge=None, lora: dict = {}, **training) -> dict:
+                     setting: str, seed: int, judge=None, lora: dict = {},
+                     dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",
+                     **training) -> dict:
     "Train in one setting and measure."
-    base, tokenizer = load_base(name)
+    base, tokenizer = load_base(name, dtype, device)
     model = EmoLoomModel(add_lora(base, seed=seed, **lora), len(EKMAN))
     history = train_emoloom(model, tokenizer, train, folder, lexicon, seed=seed, ekman=True,
                             **(training | _SETTINGS[setting]))
@@ -130,6 +133,12 @@ def _measure_setting(name: str, train: pd.DataFrame, dev: pd.DataFrame, folder: 
             | (judge(model.language_model, tokenizer) if judge else {}))
 
 # %% ../../nbs/26_emoloom_screening.ipynb #6ded21d1
+def _digest(train: pd.DataFrame, dev: pd.DataFrame, *settings) -> str:
+    "What decides the measures of a run: its rows and its settings."
+    columns = ["id", "text", "labels", *VAD_AXES]
+    return _fingerprint({}, [frame[columns].to_json(orient="values") for frame in (train, dev)],
+                        *settings)
+
 def _finished(path: Path, run: str, measure) -> dict[str, float]:
     "The measures of a finished run, or those of `measure`, kept for the next time."
     kept = json.loads(path.read_text()) if path.exists() else {}
@@ -147,19 +156,20 @@ def ablate(model: str,  # the base model's name
     settings: list[str],  # such as "all on" or "without mixture"
     seeds: list[int],  # one run each
     judge=None,  # function (model, tokenizer) -> more measures
+    dtype: torch.dtype = torch.float32,  # of the base model's weights
+    device: torch.device | str = "cpu",
     **training,  # of `train_emoloom`; `lora`: of `coarse.add_lora`
 ) -> pd.DataFrame:  # a row a setting and seed
     "Train and measure every setting with every seed. Raises UserError at an unknown setting."
     for name in settings: check_choice("setting", name, _SETTINGS)
-    rows, texts = [], [frame[["id", "text", "labels", *VAD_AXES]].to_json(orient="values")
-                       for frame in (train, dev)]
+    rows = []
     for setting, seed in ((setting, seed) for setting in settings for seed in seeds):
         place = Path(folder)/f"{setting.replace(' ', '-')}-{seed}"
         measure = lambda: _measure_setting(model, train, dev, place, lexicon, setting, seed, judge,
-                                           **training)
-        measures = _finished(place.with_suffix(".json"),
-                             _fingerprint({}, model, texts, setting, seed, training), measure)
-        rows.append({"setting": setting, "seed": seed, **measures})
+                                           dtype=dtype, device=device, **training)
+        run = _digest(train, dev, model, setting, seed, training, str(dtype))
+        rows.append({"setting": setting, "seed": seed,
+                     **_finished(place.with_suffix(".json"), run, measure)})
     return pd.DataFrame(rows)
 
 # %% ../../nbs/26_emoloom_screening.ipynb #ca7d0066
