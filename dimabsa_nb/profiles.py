@@ -38,10 +38,12 @@ _STAGES = {
     "35_ablate_emoloom": {},
     **{f"36_run_benchmark@{what}": {"what": what}
        for what in ("extraction", "training", "aspects", "encoder", "accuracy", "rows")},
+    **{f"37_prompt_llm@{shots}": {"shots": shots} for shots in ("zero-shot", "one-shot")},
     "91_dataset": {}, "92_main_results": {}, "93_ablations": {}, "94_speed": {},
     "95_screening": {}}
 # notebooks whose stages run only where they are named
-ON_DEMAND = {"34_screen_model", "35_ablate_emoloom", "36_run_benchmark", "94_speed", "95_screening"}
+ON_DEMAND = {"34_screen_model", "35_ablate_emoloom", "36_run_benchmark", "37_prompt_llm",
+             "94_speed", "95_screening"}
 
 # %% ../nbs/17_profiles.ipynb #c3c07103
 def _parameter_for(stage: str) -> str:
