@@ -32,7 +32,7 @@ def axe():
         pytest.skip(str(error))
 
 
-SLOW = {"test_chain", "test_torchrun", "test_emoloom_training", "test_screening", "test_prompting"}
+SLOW = {"test_chain", "test_paper_tiny", "test_torchrun", "test_emoloom_training", "test_screening", "test_prompting"}
 KERNELS = {"test_pipeline", "test_cli", "test_explorer", "16_pipeline", "29_cli"}  # two that start at once may draw the same ports
 
 

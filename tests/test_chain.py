@@ -32,8 +32,8 @@ def dimabsa(root, *arguments):
     return answer.stdout
 
 
-def records(root):
-    found = {path.parent.name: json.loads(path.read_text()) for path in sorted((root / "runs/smoke").glob("*/record.json"))}
+def records(root, run="smoke"):
+    found = {path.parent.name: json.loads(path.read_text()) for path in sorted((root / "runs" / run).glob("*/record.json"))}
     return {stage: record["outputs"] for stage, record in found.items()}
 
 
@@ -50,10 +50,10 @@ def undisturbed(tmp_path_factory):
     return root
 
 
-def kill_in_training(root, stage):
+def kill_in_training(root, stage, profile="smoke", *settings):
     """SIGKILL the runner once a training stage has written its first checkpoint."""
-    process = subprocess.Popen([*DIMABSA, "run", "smoke"], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    checkpoint = root / f"runs/smoke/{stage}.partial/checkpoint/state.safetensors"
+    process = subprocess.Popen([*DIMABSA, "run", profile, *settings], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    checkpoint = root / f"runs/{profile}/{stage}.partial/checkpoint/state.safetensors"
     started = time.monotonic()
     while not checkpoint.exists():
         assert process.poll() is None and time.monotonic() - started < 300, f"{stage} never wrote a checkpoint"
@@ -61,7 +61,7 @@ def kill_in_training(root, stage):
     process.send_signal(signal.SIGKILL)
     process.wait()
     time.sleep(3)  # a kernel without its runner ends by itself
-    assert not (root / f"runs/smoke/{stage}/record.json").exists()
+    assert not (root / f"runs/{profile}/{stage}/record.json").exists()
 
 
 def test_killed_twice_in_training_it_ends_in_the_same_bytes(undisturbed, tmp_path):
