@@ -55,11 +55,13 @@ def kill_in_training(root, stage, profile="smoke", *settings):
     process = subprocess.Popen([*DIMABSA, "run", profile, *settings], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     checkpoint = root / f"runs/{profile}/{stage}.partial/checkpoint/state.safetensors"
     started = time.monotonic()
-    while not checkpoint.exists():
-        assert process.poll() is None and time.monotonic() - started < 300, f"{stage} never wrote a checkpoint"
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    try:
+        while not checkpoint.exists():
+            assert process.poll() is None and time.monotonic() - started < 900, f"{stage} never wrote a checkpoint"
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     time.sleep(3)  # a kernel without its runner ends by itself
     assert not (root / f"runs/{profile}/{stage}/record.json").exists()
 
