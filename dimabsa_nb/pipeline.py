@@ -6,6 +6,7 @@
 __all__ = ['PATHS', 'Stage', 'Chain', 'stale_stages', 'run_chain']
 
 # %% ../nbs/16_pipeline.ipynb #f416c628
+import logging
 import os
 import re
 import shutil
@@ -59,11 +60,11 @@ def _from_root(chain: Chain, path: str | Path) -> str:
     return Path(path).relative_to(chain.root).as_posix() if inside else str(path)
 
 def _stage_parameters(chain: Chain, stage: Stage) -> dict[str, object]:
-    "Resolve all that a stage's notebook is given, `out` among it."
+    "Resolve all that a stage's notebook is given, `out` among it; `processes` is the runner's own."
     given = {"out": f"runs/by-hand/{stage.name}", **stage.parameters}
     given |= {name: chain.folder(other) for name, other in stage.upstream.items()}
     return {name: _from_root(chain, value) if value and name in (*PATHS, *stage.upstream) else value
-            for name, value in given.items()}
+            for name, value in given.items() if name != "processes"}
 
 def _parameters_yaml(chain: Chain, stage: Stage) -> str:
     "Write a stage's parameters for `papermill -f`."
@@ -123,28 +124,88 @@ _ENVIRONMENT = {"PYTHONHASHSEED": "0", "TOKENIZERS_PARALLELISM": "false",
                 "OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore:IProgress"}
 
 # %% ../nbs/16_pipeline.ipynb #df4955a5
+def _process_folder(chain: Chain, stage: Stage, rank: int) -> Path:
+    "Where a process of a stage works; hidden in the first one's folder for all others."
+    partial = _partial_folder(chain, stage)
+    return partial/".processes"/str(rank) if rank else partial
+
+def _execute_notebook(chain: Chain, stage: Stage, shown: bool, rank: int = 0):
+    "Run a stage's notebook with papermill, as one process of the stage."
+    import papermill
+    given, folder = _stage_parameters(chain, stage), _process_folder(chain, stage, rank)
+    folder.mkdir(parents=True, exist_ok=True)
+    papermill.execute_notebook(
+        stage.notebook, folder/"notebook.ipynb", given | {"out": _from_root(chain, folder)},
+        cwd=chain.root, kernel_name="python3", language="python", start_timeout=300,
+        progress_bar=shown, stderr_file=sys.stderr if shown else None,
+        extra_arguments=["--log-level=50"], shutdown_kernel="immediate")
+
+# %% ../nbs/16_pipeline.ipynb #ccd19ac8
+def _cell_failures(notebook: Path, where: str) -> list[tuple[str, str]]:
+    "When cells of an executed notebook failed, and the lines that say so."
+    import nbformat
+    cells = nbformat.read(notebook, 4).cells if notebook.exists() else []
+    failed = [(cell, output) for cell in cells for output in cell.get("outputs", ())
+              if output.output_type == "error"]
+    first_lines = [[text.strip().split("\n")[0] for text in
+                    (cell.source, f"{output.ename}: {output.evalue}")] for cell, output in failed]
+    return [(cell.metadata.papermill.end_time,
+             f"failed in cell [{cell.execution_count}]{where}: {line}\n{reason}\n{notebook}")
+            for (cell, _), (line, reason) in zip(failed, first_lines)]
+
+# %% ../nbs/16_pipeline.ipynb #3c0f360f
+def _explain(chain: Chain, stage: Stage, count: int = 1, first: int = 0) -> _StageFailed:
+    "Say why a stage failed, one of whose processes ended first."
+    places = [f" of process {rank}" if count > 1 else "" for rank in range(count)]
+    notebooks = [_process_folder(chain, stage, rank)/"notebook.ipynb" for rank in range(count)]
+    failures = [_cell_failures(*pair) for pair in zip(notebooks, places)]
+    if failures[first]: return _StageFailed(f"{stage.name} {min(sum(failures, []))[1]}")
+    return _StageFailed(f"{stage.name}: the kernel{places[first]} died (out of memory?); the same "
+                        f"command continues; see {notebooks[first]}")
+
+# %% ../nbs/16_pipeline.ipynb #f4167839
+def _execute_rank(chain: Chain, stage: Stage, shown: bool):
+    "`_execute_notebook` in a process that the launcher started."
+    import papermill
+    import torch
+    rank, count = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // count)))
+    try: _execute_notebook(chain, stage, shown and not rank, rank)
+    except papermill.PapermillExecutionError:
+        time.sleep(2) # if it failed because another's kernel died, let that one end first
+        raise
+
+# %% ../nbs/16_pipeline.ipynb #9a99cf4f
+def _launch(chain: Chain, stage: Stage, shown: bool, count: int):
+    "Run a stage in several processes, by torchrun's launcher. Raises StageFailed."
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    config = LaunchConfig(1, 1, count, DefaultLogsSpecs(os.devnull), stage.name, max_restarts=0,
+                          rdzv_backend="c10d", rdzv_endpoint="localhost:0",
+                          local_addr="localhost", signals_to_handle="")
+    logging.disable() # the launcher's own lines
+    try: elastic_launch(config, _execute_rank)(chain, stage, shown)
+    except ChildFailedError as error:
+        raise _explain(chain, stage, count, error.get_first_failure()[0]) from None
+    finally: logging.disable(logging.NOTSET)
+
+# %% ../nbs/16_pipeline.ipynb #215eeaf9
 def _execute(chain: Chain, stage: Stage):
-    "Run a stage's notebook with papermill. Raises StageFailed."
+    "Run a stage's notebook, in as many processes as it asks for. Raises StageFailed."
     shown, partial = sys.stderr.isatty(), _partial_folder(chain, stage)
     path = f"{chain.root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".rstrip(os.pathsep)
     os.environ.update(_ENVIRONMENT, DIMABSA_PROGRESS=str(int(shown)), PYTHONPATH=path)
     import nbclient.exceptions
     import papermill
-    given, opened = _stage_parameters(chain, stage), partial/"notebook.ipynb"
-    try:
-        papermill.execute_notebook(
-            stage.notebook, opened, given | {"out": _from_root(chain, partial)}, cwd=chain.root,
-            kernel_name="python3", language="python", start_timeout=300, progress_bar=shown,
-            stderr_file=sys.stderr if shown else None, extra_arguments=["--log-level=50"],
-            shutdown_kernel="immediate")
-    except papermill.PapermillExecutionError as error:
-        line = error.source.strip().split("\n")[0]
-        reason = f"{error.ename}: {error.evalue}".split("\n")[0]
-        raise _StageFailed(f"{stage.name} failed in cell [{error.exec_count}]: {line}\n"
-                          f"{reason}\n{opened}") from None
-    except nbclient.exceptions.DeadKernelError:
-        raise _StageFailed(f"{stage.name}: the kernel died (out of memory?); the same command "
-                          f"continues; see {opened}") from None
+    shutil.rmtree(partial/".processes", ignore_errors=True)
+    (partial/"notebook.ipynb").unlink(missing_ok=True)
+    if (count := stage.parameters.get("processes", 1)) > 1: _launch(chain, stage, shown, count)
+    else:
+        try: _execute_notebook(chain, stage, shown)
+        except (papermill.PapermillExecutionError, nbclient.exceptions.DeadKernelError):
+            raise _explain(chain, stage) from None
+    shutil.rmtree(partial/".processes", ignore_errors=True)
 
 # %% ../nbs/16_pipeline.ipynb #9ccf823b
 def _describe(chain: Chain, stage: Stage, parts: dict[str, object], seconds: float) -> Record:
@@ -269,6 +330,15 @@ def _publish(chain: Chain, stages: list[Stage]):
         for path, content in _published_files(chain, stage).items():
             if not path.is_file() or path.read_bytes() != content: write_atomic(path, content)
 
+# %% ../nbs/16_pipeline.ipynb #b121f6f1
+def _check_processes(stages: list[Stage]):
+    "Raises UserError for a stage whose processes cannot share its batches, or lack GPUs."
+    for stage in stages:
+        if stage.parameters.get("processes", 1) == 1: continue
+        from dimabsa_nb.train import check_processes
+        try: check_processes(stage.parameters["processes"], stage.parameters.get("batch_size", 0))
+        except UserError as error: raise UserError(f"{stage.name}: {error}") from None
+
 # %% ../nbs/16_pipeline.ipynb #b95d7ae5
 def run_chain(chain: Chain,  # the chain
     stages: list[Stage],  # the stages to check, in order
@@ -279,6 +349,7 @@ def run_chain(chain: Chain,  # the chain
     "Bring a run up to date. Raises UserError if it is busy or may not be published."
     from filelock import FileLock, Timeout
     if publish: _refuse_changes(chain, stages)
+    _check_processes(stages)
     chain.folder("").mkdir(parents=True, exist_ok=True)
     try: lock = FileLock(chain.folder(".lock")).acquire(timeout=0)
     except Timeout:
