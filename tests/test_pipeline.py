@@ -339,6 +339,31 @@ def test_failure_is_three_lines_and_dead_kernel_one(project):
     assert log(project) == EVERYTHING[:4]
 
 
+JOIN = "from dimabsa_nb.train import join_processes; import os, time; import torch; rank, count = join_processes(batch_size)"
+
+
+@pytest.mark.parametrize("cell, message", [
+    ("if rank: 1 / 0\ntorch.distributed.barrier()", "31_train_coarse@valence failed in cell [4] of process 1: if rank: 1 / 0\nZeroDivisionError: division by zero\n"),
+    ("if rank: os._exit(1)\ntorch.distributed.barrier()", "31_train_coarse@valence: the kernel of process 1 died (out of memory?); the same command continues; see "),
+])
+def test_one_failing_process_ends_all_and_is_named(project, capfd, cell, message):
+    write_notebook(project, "31_train_coarse", "out = ''\ndimension = ''\nbatch_size = 4", JOIN, cell, "time.sleep(600)")
+    with pytest.raises(_StageFailed) as caught:
+        run(project, "processes=2", only="31_train_coarse")
+    assert str(caught.value).startswith(message) and str(caught.value).endswith(".processes/1/notebook.ipynb")
+    assert capfd.readouterr().err == ""
+
+
+def test_the_first_of_several_processes_leaves_the_outputs(project):
+    write_notebook(project, "31_train_coarse", "out = ''\ndimension = ''\nbatch_size = 4", JOIN, "open(out + '/rank', 'w').write(f'{rank} of {count}')")
+    run(project, "processes=2", only="31_train_coarse")
+    folder = project / "runs/toy/31_train_coarse@valence"
+    assert (folder / "rank").read_text() == "0 of 2" and not (folder / ".processes").exists()
+    record = json.loads((folder / "record.json").read_text())
+    assert record["parameters"]["processes"] == 2 and list(record["outputs"]) == ["rank"]
+    assert "processes" not in (folder / "parameters.yaml").read_text()
+
+
 def start_process(root, **environment):
     command = [sys.executable, "-c", "from dimabsa_nb.cli import app; app()", "run", "toy"]
     heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job is born deaf to it

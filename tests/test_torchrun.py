@@ -17,7 +17,7 @@ from dimabsa_nb.core import read_jsonl
 REPOSITORY = Path(__file__).resolve().parents[1]
 DIMABSA = [sys.executable, "-c", "from dimabsa_nb.cli import app; app()"]
 COARSE, ENCODER = "31_train_coarse@valence", "33_train_encoder@separate-valence"
-# every process draws its own dropout; a last batch of one row leaves a process without any; a checkpoint at each step
+# without dropout, which every process draws for itself; with a checkpoint at each step
 SETTINGS = {"lora_dropout": 0.0, "33_train_encoder.dropout": 0.0, "backbone_dropout": 0.0, "start": "random", "checkpoint_seconds": 0.0}
 WEIGHTS = {COARSE: "adapter/adapter_model.safetensors", ENCODER: "encoder/model.safetensors"}
 
@@ -116,7 +116,7 @@ def backward(epoch, batch):
     loss = model(torch.ones(len(own), 3)).square().sum()
     if own: loss.backward()
     return loss.item()
-fit(model, backward, Schedule(4, 1, 0.1), f"{sys.argv[1]}/{rank}", lambda: float(-rank), every=-1.0)
+fit(model, backward, Schedule(4, 1, 0.1), f"{sys.argv[1]}/{rank}", lambda: float(-rank), every=0.0)
 torch.save([read, model.state_dict()], f"{sys.argv[1]}/{rank}.pt")
 """
 
