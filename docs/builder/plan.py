@@ -1,11 +1,15 @@
 """What the paper profile would cost, computed from shapes and published rates, not measured."""
 from pathlib import Path
 
+from dimabsa_nb.convert import E5_LARGE, QWEN3_8B
 from dimabsa_nb.profiles import load_chain
 from dimabsa_nb.weights import HUB
 
-LAYERS, HIDDEN, MLP, KEYS, WORDS = 36, 4096, 12288, 1024, 151_936  # Qwen3-8B, its config.json
-E5_LAYERS, E5_HIDDEN, E5_PARAMETERS = 24, 1024, 559_890_432  # XLM-RoBERTa large, its config.json
+LAYERS, HIDDEN, MLP = (QWEN3_8B[name] for name in ("num_hidden_layers", "hidden_size",
+                                                   "intermediate_size"))
+KEYS, WORDS = QWEN3_8B["num_key_value_heads"] * QWEN3_8B["head_dim"], 151_936
+E5_LAYERS, E5_HIDDEN = E5_LARGE["num_hidden_layers"], E5_LARGE["hidden_size"]
+E5_PARAMETERS = 559_890_432  # of XLM-RoBERTa large
 PER_TOKEN = 34  # bytes of bf16 activations a layer, token and hidden unit (Korthikanti 2022)
 AUTHORS = 11_595  # seconds of one LLM: 3 epochs of 35,162 rows on one data-centre GPU
 SHAPES = "shapes in the models' config.json"
@@ -28,15 +32,14 @@ def parts(root: Path) -> dict[str, tuple[float, str]]:
     llm, reads, encoder = (stages[name].parameters for name in (
         "31_train_coarse@valence", "32_extract_guidance", "33_train_encoder@joint"))
     tokens, read, texts = (stage["token_budget"] for stage in (llm, reads, encoder))
-    lora, mask = lora_parameters(llm["lora_rank"]), "a byte and an int64 a pair of tokens"
+    lora = lora_parameters(llm["lora_rank"])
     return {
         "31 weights, bf16": (2 * llm_parameters() / 1e9, SHAPES),
         "31 LoRA, gradients, moments, float32": (16 * lora / 1e9, SHAPES),
         "31 checkpoints of activations": (2 * LAYERS * tokens * HIDDEN / 1e9, f"{tokens:,} tokens"),
         "31 one layer anew": (PER_TOKEN * tokens * HIDDEN / 1e9, "34 bytes a token and unit"),
-        "31 attention mask": (9 * tokens ** 2 / 1e9, mask),
         "32 weights, bf16": (2 * llm_parameters() / 1e9, SHAPES),
-        "32 attention mask": (9 * read ** 2 / 1e9, mask),
+        "32 activations of one layer": (PER_TOKEN * read * HIDDEN / 1e9, f"{read:,} tokens"),
         "33 E5-large with AdamW, float32": (16 * E5_PARAMETERS / 1e9, SHAPES),
         "33 activations": (PER_TOKEN * E5_LAYERS * texts * E5_HIDDEN / 1e9, f"{texts:,} tokens")}
 
