@@ -371,7 +371,7 @@ def speed_table(lines: list[dict],  # benchmark lines
     table = pd.DataFrame(lines).rename(columns=columns)
     shown = {name: f"≥ {least:g}" + (f", ≥ {share:.0%} of peak" if share else "")
              for name, (least, share) in _TARGETS.items()}
-    return table.drop(columns="limit", errors="ignore").assign(
+    return table[["benchmark", "ours", "baseline", "unit", "ratio", "share of peak"]].assign(
         target=table["benchmark"].map(shown).fillna(""), verdict=[*map(_target_verdict, lines)])
 
 # %% ../nbs/28_bench.ipynb #386d328c
