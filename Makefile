@@ -75,7 +75,7 @@ bench: $(READY)
 # on one data-centre GPU with LOCK=locks/gpu.txt, ten minutes: the paper's sizes with random weights, and its path with tiny models
 gpu-check: $(READY)
 	$(BIN)/dimabsa doctor gpu-check
-	$(BIN)/dimabsa bench --profile gpu-check --publish
+	$(BIN)/dimabsa run gpu-check --publish --only 94_speed $(foreach part,extraction training encoder,--only 36_run_benchmark@$(part))
 	$(BIN)/dimabsa run paper-tiny --name paper-tiny-gpu
 
 # fresh results bring fresh numbers into every page

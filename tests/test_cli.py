@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from dimabsa_nb.cli import app
 from dimabsa_nb.core import DataUnavailable, write_atomic, write_json
+from dimabsa_nb.profiles import load_chain, select_stages
 from dimabsa_nb.synthetic import synthetic_corpus
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -46,6 +47,12 @@ def toy(tmp_path, monkeypatch):
     (tmp_path / "nbs/profiles/toy.toml").write_text("[profile]\nstages = ['91_dataset']\ntolerance = 0.1\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.mark.parametrize("profile", sorted(path.stem for path in (REPOSITORY/"nbs/profiles").glob("*.toml")))
+def test_every_profile_fits_its_notebooks(profile):
+    stages = [stage.name for stage in select_stages(load_chain(profile, root=REPOSITORY), "36_run_benchmark@training")]
+    assert "36_run_benchmark@training" in stages
 
 
 def test_data_check_is_one_json_object(corpus):
