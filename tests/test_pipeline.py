@@ -347,15 +347,15 @@ JOIN = "from dimabsa_nb.train import join_processes; import os, time; import tor
     ("if rank: os._exit(1)\ntorch.distributed.barrier()", "31_train_coarse@valence: the kernel of process 1 died (out of memory?); the same command continues; see "),
 ])
 def test_one_failing_process_ends_all_and_is_named(project, capfd, cell, message):
-    write_notebook(project, "31_train_coarse", "out = ''\ndimension = ''\nbatch_size = 4", JOIN, cell, "time.sleep(600)")
+    write_notebook(project, "31_train_coarse", "out = ''\ndimension = ''\nlearning_rate = 0.5\nbatch_size = 4", JOIN, cell, "time.sleep(600)")
     with pytest.raises(_StageFailed) as caught:
         run(project, "processes=2", only="31_train_coarse")
     assert str(caught.value).startswith(message) and str(caught.value).endswith(".processes/1/notebook.ipynb")
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr().err in ("", "Kernel died while waiting for execute reply.\n")  # papermill's line, none of torchrun's
 
 
 def test_the_first_of_several_processes_leaves_the_outputs(project):
-    write_notebook(project, "31_train_coarse", "out = ''\ndimension = ''\nbatch_size = 4", JOIN, "open(out + '/rank', 'w').write(f'{rank} of {count}')")
+    write_notebook(project, "31_train_coarse", "out = ''\ndimension = ''\nlearning_rate = 0.5\nbatch_size = 4", JOIN, "open(out + '/rank', 'w').write(f'{rank} of {count}')")
     run(project, "processes=2", only="31_train_coarse")
     folder = project / "runs/toy/31_train_coarse@valence"
     assert (folder / "rank").read_text() == "0 of 2" and not (folder / ".processes").exists()
