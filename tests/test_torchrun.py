@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DIMABSA = [sys.executable, "-c", "from dimabsa_nb.cli import app; app()"]
 COARSE, ENCODER = "31_train_coarse@valence", "33_train_encoder@separate-valence"
 # without dropout, which every process draws for itself; with a checkpoint at each step
-SETTINGS = {"lora_dropout": 0.0, "33_train_encoder.dropout": 0.0, "backbone_dropout": 0.0, "start": "random", "checkpoint_seconds": 0.0}
+SETTINGS = {"dtype": "float32", "lora_dropout": 0.0, "33_train_encoder.dropout": 0.0, "backbone_dropout": 0.0, "start": "random", "checkpoint_seconds": 0.0}
 WEIGHTS = {COARSE: "adapter/adapter_model.safetensors", ENCODER: "encoder/model.safetensors"}
 
 
