@@ -209,14 +209,11 @@ def extraction_methods(
             "digit head": partial(padded, _digit_head_logits)}
 
 # %% ../nbs/27_baselines.ipynb #94d5492f
-def kernel_methods(model,  # the causal language model, as `extraction_methods` takes it
-    prompts: list[list[int]],  # token ids of each prompt
-    digits: list[int],  # token ids of the digits
-    token_budget: int,  # tokens of a packed pass
-    batch_size: int,  # prompts of a padded batch
+def kernel_methods(model,  # the causal language model
+    usual: dict[str, Callable[[int], None]],  # its `extraction_methods`
 ) -> dict[str, Callable[[int], None]]:  # "blocks", "flash" -> function; {} on the CPU
     "Extraction by the gathered blocks, where `kernel_choice` takes another, and FlashAttention-2."
-    usual, methods = extraction_methods(model, prompts, digits, token_budget, batch_size), {}
+    methods = {}
     if kernel_choice(use_packed_attention(model))[0] == "flex":
         methods["blocks"] = partial(usual["ours"], kernel="blocks")
     if model.device.type == "cuda" and find_spec("flash_attn"):

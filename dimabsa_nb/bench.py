@@ -132,7 +132,7 @@ def _extraction_lines(settings: Settings, model, prompts: list,
     methods = extraction_methods(model, prompts, digits, budget, settings.padded_batch)
     if settings.model == "gemma-3-270m" and not llama_missing():
         methods["llama.cpp"] = llama_method(gemma_gguf(), prompts)
-    methods |= kernel_methods(model, prompts, digits, budget, settings.padded_batch)
+    methods |= kernel_methods(model, methods)
     peak, turns = _peak(settings), time_interleaved(methods, settings.rounds)
     batches = [[prompts[k] for k in batch] for batch in token_batches(prompts, budget)]
     limit = _packed_limit(model, batches, digits, max(peak, _peak(settings)))

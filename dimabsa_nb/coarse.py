@@ -21,8 +21,8 @@ from .losses import coarse_loss
 from .packed import (ATTENTION_NAME, token_batches, trailing_states,
     trailing_states_padded, _tree_order, use_packed_attention)
 from .weights import _lasting_name, _quieten_transformers, resolve
-from .train import (Schedule, _fingerprint, fit, _own_share, progress, read_settings,
-    _read_stream, write_settings, _write_stream)
+from dimabsa_nb.train import (Schedule, _fingerprint, fit, _own_share, read_settings, _stream_rows,
+    write_settings)
 
 # %% ../nbs/12_coarse.ipynb #0d5cee79
 def _add_answer_token(model, tokenizer, faithful_to: str = "paper") -> None:
@@ -298,20 +298,13 @@ def train_coarse(model: torch.nn.Module,  # from `add_lora`
 # %% ../nbs/12_coarse.ipynb #bebdd91a
 def _stream_distributions(model, prompts: list[np.ndarray], numbers: list[int], digits: list[int],
                           path: Path, run: str, token_budget: int,
-                          faithful_to: str) -> dict[int, list[float]]:
-    "Digit distributions by row number, each batch on disk before the next one is computed."
-    head, *kept = _read_stream(path) or [{}]
-    if head.get("run") != run: head, kept = {"run": run}, []
-    kept = {record["row"]: record for record in kept}
-    batches = [batch for batch in token_batches(prompts, token_budget)
-               if not all(numbers[k] in kept for k in batch)]
-    def records(batch):
+                          faithful_to: str) -> list[list[float]]:
+    "Digit distributions of all rows, each batch on disk before the next one is computed."
+    def compute(batch):
         values = _batch_probabilities(model, [prompts[k] for k in batch], digits, faithful_to)
-        return [{"row": int(numbers[k]), "probabilities": np.round(distribution, 7).tolist()}
-                for k, distribution in zip(batch, values)]
-    fresh = map(records, progress(batches, "guidance"))
-    _, *rows = _write_stream(path, [head, *kept.values()], fresh)
-    return {record["row"]: record["probabilities"] for record in rows}
+        return values.round(7).tolist()
+    return _stream_rows(path, run, numbers, token_batches(prompts, token_budget), compute,
+                        "probabilities", "guidance")
 
 # %% ../nbs/12_coarse.ipynb #7dfc91ab
 def _tokenise_in_pieces(rows: pd.DataFrame, *settings, **named) -> list[np.ndarray]:
@@ -344,7 +337,7 @@ def extract(model: torch.nn.Module,  # the causal language model, best with its 
     distributions = _stream_distributions(model.eval(), prompts, numbers, digits,
                                           path.parent/"checkpoint"/path.name, run, token_budget,
                                           faithful_to)
-    frame = pd.DataFrame({"row": numbers, "probabilities": [distributions[k] for k in numbers]})
+    frame = pd.DataFrame({"row": numbers, "probabilities": distributions})
     write_jsonl(path, frame)
     return frame
 

@@ -6,7 +6,6 @@
 __all__ = ['draw_examples', 'ask_digits', 'ask_freely', 'prompted_systems', 'prompted_tables', 'failure_counts']
 
 # %% ../nbs/19_prompting.ipynb #b0a70003
-from collections.abc import Callable
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from .prompts import (DIGITS, FAILURES, expected_score, _nearest_digit, parse_va
                                 untrained_prompt)
 from .metrics import MEASURES
 from .packed import ATTENTION_NAME, token_batches
-from .train import progress, _read_stream, _write_stream
+from .train import _stream_rows
 from .coarse import _batch_probabilities, _extraction_digest, _shorten
 from .tables import NAMES, paper_table
 from .report import _row_label, score_table, _with_predictions
@@ -76,20 +75,6 @@ def _prompt_ids(rows: pd.DataFrame, asked: str, tokenizer, examples: pd.DataFram
         prompts.append(np.array(ids, dtype=np.int32))
     return prompts
 
-# %% ../nbs/19_prompting.ipynb #b0a70018
-def _stream_answers(path: Path, run: str, numbers: list[int], batches: list[list[int]],
-                    compute: Callable[[list[int]], list], description: str) -> list:
-    "What `compute` gives for every row, each batch on disk before the next one is computed."
-    head, *kept = _read_stream(path) or [{}]
-    if head.get("run") != run: head, kept = {"run": run}, []
-    done = {record["row"] for record in kept}
-    left = [batch for batch in batches if not all(numbers[k] in done for k in batch)]
-    fresh = ([{"row": numbers[k], "answer": answer} for k, answer in zip(batch, compute(batch))]
-             for batch in progress(left, description))
-    _, *records = _write_stream(path, [head, *kept], fresh)
-    answers = {record["row"]: record["answer"] for record in records}
-    return [answers[number] for number in numbers]
-
 # %% ../nbs/19_prompting.ipynb #b0a70019
 def _ask_dimension(model, tokenizer, rows: pd.DataFrame, dimension: str, folder: Path | str,
                    examples: pd.DataFrame | None, max_length: int,
@@ -101,8 +86,8 @@ def _ask_dimension(model, tokenizer, rows: pd.DataFrame, dimension: str, folder:
         model, [prompts[k] for k in batch], digits).round(7).tolist()
     numbers = rows["row"].tolist()
     run = _extraction_digest(model, prompts, numbers, model.name_or_path, token_budget)
-    answers = _stream_answers(Path(folder)/f"{dimension}.jsonl", run, numbers,
-                              token_batches(prompts, token_budget), ask, dimension)
+    answers = _stream_rows(Path(folder)/f"{dimension}.jsonl", run, numbers,
+                           token_batches(prompts, token_budget), ask, "answer", dimension)
     return np.array(answers), prompts
 
 # %% ../nbs/19_prompting.ipynb #b0a7001f1
@@ -126,7 +111,7 @@ def ask_digits(model: torch.nn.Module,  # from `load_base`, in any attention
     return frame, prompts
 
 # %% ../nbs/19_prompting.ipynb #b0a70020
-def _length_batches(lengths: list[int], budget: int) -> list[list[int]]:
+def _padded_batches(lengths: list[int], budget: int) -> list[list[int]]:
     "Numbers of the prompts, longest first, in batches of at most `budget` padded tokens."
     batches, room = [], 0
     for k in np.argsort(-np.array(lengths, dtype=int), kind="stable").tolist():
@@ -160,7 +145,7 @@ def ask_freely(model: torch.nn.Module,  # from `load_base`, in any attention
     folder: Path | str,  # for the stream of answers
     examples: pd.DataFrame | None = None,  # of `draw_examples`; None: zero-shot
     max_length: int = 1024,  # tokens of a prompt
-    token_budget: int = 2048,  # tokens of a batch of prompts, padding counted
+    token_budget: int = 2048,  # tokens of a padded batch
     limit: int = 12,  # tokens of an answer
 ) -> pd.DataFrame:  # columns row, valence, arousal, parsed ("ok" or a failure), answer
     "Ask for `V#A` in the model's own words; what cannot be read is 5#5, the scale's middle."
@@ -168,8 +153,8 @@ def ask_freely(model: torch.nn.Module,  # from `load_base`, in any attention
     prompts = _prompt_ids(rows, "free", tokenizer, examples, max_length=max_length)
     ask = lambda batch: _generate(model, tokenizer, [prompts[k] for k in batch], limit)
     run = _extraction_digest(model, prompts, numbers, model.name_or_path, token_budget, limit)
-    answers = _stream_answers(Path(folder)/"free.jsonl", run, numbers,
-        _length_batches([*map(len, prompts)], token_budget), ask, "free")
+    batches = _padded_batches([*map(len, prompts)], token_budget)
+    answers = _stream_rows(Path(folder)/"free.jsonl", run, numbers, batches, ask, "answer", "free")
     parsed, *scores = zip(*map(parse_va, answers))
     valence, arousal = (pd.Series(values, dtype=float).fillna(5.0) for values in scores)
     return pd.DataFrame({"row": numbers, "valence": valence, "arousal": arousal,

@@ -238,6 +238,20 @@ def _write_stream(path: Path, kept: list[dict], batches: Iterable[list[dict]]) -
             records += batch
     return records
 
+# %% ../nbs/11_train.ipynb #62a2d85b
+def _stream_rows(path: Path, run: str, numbers: list[int], batches: list[list[int]],
+                 compute: Callable[[list[int]], list], field: str, description: str) -> list:
+    "What `compute` gives for each row; goes on where a stopped stream of this run ended."
+    head, *kept = _read_stream(path) or [{}]
+    if head.get("run") != run: head, kept = {"run": run}, []
+    kept = {record["row"]: record for record in kept}
+    left = [batch for batch in batches if not all(numbers[k] in kept for k in batch)]
+    fresh = ([{"row": int(numbers[k]), field: value} for k, value in zip(batch, compute(batch))]
+             for batch in progress(left, description))
+    _, *records = _write_stream(path, [head, *kept.values()], fresh)
+    values = {record["row"]: record[field] for record in records}
+    return [values[number] for number in numbers]
+
 # %% ../nbs/11_train.ipynb #89c98cb9
 def _processes() -> tuple[int, int]:
     "This process's rank, and how many there are."

@@ -18,7 +18,7 @@ def test_the_first_screen_shows_figure_result_and_commands():
     [figure] = re.findall(r"!\[([^\]]+)\]\((figures/[^)]+\.png)\)", first)
     assert len(figure[0]) > 20 and (REPOSITORY / figure[1]).is_file()
     assert "| joint (this run) |" in first and first.index("make reproduce") < first.index("```python")
-    assert len(README.splitlines()) <= 230
+    assert len(README.splitlines()) <= 220
 
 
 def test_the_python_names_what_exists():
