@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['CORPUS_WORDS', 'MIN_BIN_ROWS', 'corpus_kind', 'subset_words', 'role_counts', 'check_roles', 'join_separate',
-           'read_systems', 'score_table', 'add_intervals', 'comparison', 'dataset_table', 'table2_frame',
-           'printed_note', 'write_table2', 'summary_text', 'coarse_frame', 'calibration_error', 'coarse_quality',
-           'pairs_figure', 'arousal_figure', 'confusion_figure', 'calibration_figure', 'write_captions']
+           'read_systems', 'score_table', 'add_intervals', 'clear_direction', 'comparison', 'dataset_table',
+           'table2_frame', 'printed_note', 'write_table2', 'summary_text', 'coarse_frame', 'calibration_error',
+           'coarse_quality', 'pairs_figure', 'arousal_figure', 'confusion_figure', 'calibration_figure',
+           'write_captions']
 
 # %% ../nbs/18_report.ipynb #cd4eb161
 from pathlib import Path
@@ -134,19 +135,26 @@ def add_intervals(table: pd.DataFrame,  # see `score_table`
     return table
 
 # %% ../nbs/18_report.ipynb #e11afcc7
+def clear_direction(low: float,  # of the interval of a difference
+    high: float,  # likewise; NaN where it is not defined
+) -> str:  # "lower", "higher" or "no clear difference"
+    "Say where a difference lies, if its interval excludes zero."
+    return "lower" if high < 0 else "higher" if low > 0 else "no clear difference"
+
 def comparison(frames: dict[str, pd.DataFrame],  # system -> see `_with_predictions`
     first: str,  # a system
     second: str,  # another one
     samples: int,  # bootstrap samples
     seed: int,  # of the resampling
-) -> dict[str, object]:  # comparison, both macro RMSE_VA, difference, low, high, p, n
-    "Compare two macro RMSE_VA by the paired bootstrap; below 0, the first has the lower error."
-    result = paired_bootstrap(frames[first], frames[second], n=samples, seed=seed)
-    return {"comparison": f"{first} - {second}",
-            "first RMSE_VA": score_table(frames[first]).loc["macro", "rmse_va"],
-            "second RMSE_VA": score_table(frames[second]).loc["macro", "rmse_va"],
-            **{name: result[name] for name in ("difference", "low", "high", "p")},
-            "n": len(frames[first])}
+    statistic: str = "rmse_va",  # rmse_va, pcc_v or pcc_a
+) -> dict[str, object]:  # comparison, first, second, difference, low, high, p, n, verdict
+    "Compare the macro values of two systems by the paired bootstrap; below 0, the first is lower."
+    result = paired_bootstrap(frames[first], frames[second], statistic, samples, seed)
+    both = {place: score_table(frames[name]).loc["macro", statistic]
+            for place, name in (("first", first), ("second", second))}
+    return {"comparison": f"{first} - {second}" + f" ({statistic})" * (statistic != "rmse_va"),
+            **both, **{name: result[name] for name in ("difference", "low", "high", "p")},
+            "n": len(frames[first]), "verdict": clear_direction(result["low"], result["high"])}
 
 # %% ../nbs/18_report.ipynb #43484828
 def _row_label(name: str) -> str:
@@ -226,26 +234,26 @@ def write_table2(full: pd.DataFrame,  # see `table2_frame`
 
 # %% ../nbs/18_report.ipynb #77647ae3
 def _gap_words(comparisons: pd.DataFrame, second: str) -> str:
-    "Spell the difference between the joint system and another one."
+    "Spell the difference between the joint system and another one, if it is clear."
     gap = comparisons.set_index("comparison").loc[f"joint - {second}"]
-    word = "lower" if gap.difference < 0 else "higher"
-    return (f"{gap['second RMSE_VA']:.3f}; joint is {abs(gap.difference):.3f} {word} "
+    clear = gap.verdict != "no clear difference"
+    words = f"joint is {abs(gap.difference):.3f} {gap.verdict}" if clear else gap.verdict
+    return (f"{gap.second:.3f}; {words} "
             f"(95 % interval of the difference [{gap.low:.3f}, {gap.high:.3f}])")
 
 # %% ../nbs/18_report.ipynb #a04ad964
 def summary_text(tables: dict[str, pd.DataFrame],  # joint, separate -> see `score_table`
-    comparisons: pd.DataFrame,  # see `comparison`: joint - constant, joint - separate
+    comparisons: pd.DataFrame,  # see `comparison`: joint - constant, joint - separate, its pcc_a
     scale: str,  # corpus, rows, seed and profile
 ) -> str:  # Markdown: one paragraph
     "State the main results: joint against constant and separate, arousal, the scale."
     joint, separate = tables["joint"], tables["separate"]
-    arousal = [table.pcc_a["macro"] for table in (joint, separate)]
     return (f"The joint encoder's macro RMSE_VA is {joint.rmse_va['macro']:.3f}. The constant "
             f"predictor's is {_gap_words(comparisons, 'constant')}. The separate encoders' is "
-            f"{_gap_words(comparisons, 'separate')}, with the lower error on "
-            f"{count_wins(joint.rmse_va, separate.rmse_va)}. The macro correlation with gold "
-            f"arousal is {arousal[0]:.3f} for joint and {arousal[1]:.3f} for separate. "
-            f"Scale: {scale}.\n")
+            f"{_gap_words(comparisons, 'separate')}; pair by pair, joint's number is the lower one "
+            f"on {count_wins(joint.rmse_va, separate.rmse_va)}. The macro correlation with gold "
+            f"arousal is {joint.pcc_a['macro']:.3f} for joint and for separate "
+            f"{_gap_words(comparisons, 'separate (pcc_a)')}. Scale: {scale}.\n")
 
 # %% ../nbs/18_report.ipynb #26cafe3d
 def coarse_frame(dimension: str,  # "valence" or "arousal"

@@ -12,14 +12,14 @@ import yaml
 from builder.blocks import blocks, pages_with_blocks, stale, stale_pages, write_pages
 from builder.cards import Reference, read_reference, read_references, with_interval
 from builder.claims import (
+    better,
     claims,
     command_for,
-    direction,
-    interval_overlap,
     measured_main,
     measured_other,
     paper_claims,
     stages_for,
+    verdict,
 )
 from builder.templates import BLOCK, differing, rebased, render, without_comments
 
@@ -117,7 +117,7 @@ def test_a_typed_number_is_found_and_mended(copy):
     readme = copy / "README.md"
     changed, count = re.subn(r"\| (\d)\.(\d{3}) ", r"| 1.\g<2>1 ", readme.read_text("utf-8"), count=1)
     readme.write_text(changed, "utf-8")
-    assert count == 1 and stale(copy) == ["README.md: block 'result quick' is not up to date; run `make pages`"]
+    assert count == 1 and stale(copy) == ["README.md: block 'result' is not up to date; run `make pages`"]
     assert write_pages(copy) == ["README.md"] and stale(copy) == []
 
 
@@ -149,16 +149,37 @@ def test_intervals_are_printed_where_there_are_any():
     assert with_interval({"a": float("nan")}, "a") == "–"
 
 
-@pytest.mark.parametrize("low, high, words", [(-2, -1, "same direction"), (1, 2, "opposite direction"), (-1, 1, "undecided: the interval includes zero")])
-def test_a_verdict_follows_from_the_interval(low, high, words):
-    comparisons = pd.DataFrame([{"comparison": "a - b", "low": low, "high": high}])
-    assert direction(Reference("toy", {}, {"comparisons": comparisons}, {}), "a - b") == words
+def toy_comparison(low, high, name="a - b", **tables):
+    comparisons = pd.DataFrame([{"comparison": name, "low": low, "high": high}])
+    return Reference("toy", {}, {"comparisons": comparisons, **tables}, {})
 
 
-def test_intervals_overlap_or_not():
-    row = {"joint_r": 0.2, "joint_r_low": 0.1, "joint_r_high": 0.3, "separate_r": 0.6, "separate_r_low": 0.25, "separate_r_high": 0.7}
-    assert interval_overlap(row, "r") == "opposite direction, the intervals overlap"
-    assert interval_overlap(row | {"separate_r_low": 0.4}, "r") == "opposite direction, the intervals do not overlap"
+@pytest.mark.parametrize("low, high, words, which", [(-2, -1, "same direction", "a is better"), (1, 2, "opposite direction", "b is better"),
+                                                     (-1, 1, "no clear difference: the interval includes zero", "no clear difference")])
+def test_a_verdict_follows_from_the_interval(low, high, words, which):
+    reference = toy_comparison(low, high)
+    assert (verdict(reference, "a - b"), better(reference, "a - b")) == (words, which)
+
+
+def test_what_is_claimed_to_be_higher():
+    assert verdict(toy_comparison(1, 2), "a - b", claimed="higher") == "same direction"
+    assert verdict(toy_comparison(-2, -1), "a - b", claimed="higher") == "opposite direction"
+
+
+def test_a_verdict_that_other_seeds_change_says_so():
+    line = {"table": "comparisons.csv", "label": "a - b", "column": "verdict", "texts": "lower|no clear difference"}
+    reference = toy_comparison(-2, -1, spread=pd.DataFrame([line]))
+    assert verdict(reference, "a - b") == "same direction (depends on the seed: lower, no clear difference)"
+    assert verdict(toy_comparison(-2, -1, spread=pd.DataFrame([line | {"label": "a - c"}])), "a - b") == "same direction"
+
+
+def test_a_block_without_a_profile_takes_the_largest_that_has_it(copy):
+    shutil.copytree(copy / "results/quick/records", copy / "results/laptop/records")
+    (copy / "results/laptop/summary.md").write_text("Larger.")
+    known = blocks(copy)
+    assert known["summary"]() == "Larger." and known["summary"]("quick").startswith("The joint encoder")
+    assert known["summary"]("speed") == known["summary"]("quick", "speed")
+    assert known["number"]("30_prepare_rows", "test_rows", ",") == known["number"]("quick", "30_prepare_rows", "test_rows", ",")
 
 
 def test_every_claim_has_a_finding(quick):

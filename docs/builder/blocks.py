@@ -1,5 +1,6 @@
 """The named blocks of every page, their renderer, and the check of what is committed."""
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from builder.results import (
     committed_records,
     number,
     published,
+    reference_profiles,
     shown_profiles,
     stale_files,
 )
@@ -107,16 +109,29 @@ def file(root: Path, name: str) -> str:
     return f"```{language}\n{(Path(root) / name).read_text('utf-8').strip()}\n```"
 
 
+def of_largest(root: Path, show: Callable[..., str], *words: str) -> str:
+    """A block about one profile; where none is named, the largest reference that has it."""
+    if words and (root / "results" / words[0]).is_dir(): return show(root, *words)
+    for profile in (profiles := reference_profiles(root)):
+        try: text = show(root, profile, *words)
+        except (KeyError, FileNotFoundError):
+            if profile == profiles[-1]: raise
+        else:
+            if text: return text
+    return ""
+
+
 def blocks(root: Path) -> dict[str, Callable[..., str]]:
     """Name -> function of the words that follow the name in the comment."""
     root = Path(root)
-    own = {"table": table, "table2": table2, "speed": speed, "summary": summary, "figure": figure,
-           "number": number, "printed": printed, "printed-mean": printed_mean, "pooled": pooled,
-           "file": file, "notebooks": notebook_map, "profiles": profiles_table,
-           "plan": plan}
-    found = {name: lambda *words, show=show: show(root, *words) for name, show in own.items()}
-    found |= {name: lambda profile, show=show: show(read_reference(root, profile))
-              for name, show in CARD_BLOCKS.items()}
+    whole = {"printed": printed, "printed-mean": printed_mean, "file": file, "plan": plan,
+             "notebooks": notebook_map, "profiles": profiles_table}
+    by_profile = {"table": table, "table2": table2, "speed": speed, "summary": summary,
+                  "figure": figure, "number": number, "pooled": pooled}
+    by_profile |= {name: lambda at, profile, show=show: show(read_reference(at, profile))
+                   for name, show in CARD_BLOCKS.items()}
+    found = {name: partial(show, root) for name, show in whole.items()}
+    found |= {name: partial(of_largest, root, show) for name, show in by_profile.items()}
     return found | {"averages": averages_note,
                     "claims": lambda: claims.claims(read_references(root)),
                     "how": lambda: claims.how(read_references(root))}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from builder.results import committed_records
+from builder.results import committed_records, reference_profiles
 from dimabsa_nb.core import UserError
 from dimabsa_nb.corpus import DOMAINS, LANGUAGES
 from dimabsa_nb.explorer import LANGUAGE_TAGS
@@ -16,7 +16,6 @@ from dimabsa_nb.report import _row_label
 from dimabsa_nb.tables import NAMES, _format_cell, markdown_table, paper_table
 from dimabsa_nb.weights import licence
 
-REFERENCES = "paper", "laptop", "quick"  # profiles whose numbers may be quoted, the largest first
 HEADS = dict(zip(MEASURES, ("RMSE_VA", "PCC_V", "PCC_A")))
 SYSTEMS = "joint", "separate", "constant"
 DEFECTS = {
@@ -59,12 +58,7 @@ def read_reference(root: Path, profile: str) -> Reference:
 
 def read_references(root: Path) -> list[Reference]:
     """Every reference profile that is committed, the largest first; never empty."""
-    there = [profile for profile in REFERENCES
-             if (Path(root) / "results" / profile / "records/92_main_results.json").is_file()]
-    if not there:
-        raise UserError(f"{Path(root) / 'results'}: holds no records of {', '.join(REFERENCES)}; "
-                        "restore them from the last commit")
-    return [read_reference(root, profile) for profile in there]
+    return [read_reference(root, profile) for profile in reference_profiles(root)]
 
 
 def table_of(rows: list[dict], decimals: int = 3) -> str:

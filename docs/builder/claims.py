@@ -1,29 +1,47 @@
 """The paper's claims beside what the committed runs found; each verdict follows from intervals."""
+import pandas as pd
+
 from builder.cards import Reference, table_of, with_interval
+from dimabsa_nb.report import clear_direction
 from dimabsa_nb.tables import count_wins, paper_table
 
 
+def compared(reference: Reference, name: str) -> dict:
+    """A line of the table of comparisons; `name` such as "joint - separate"."""
+    return reference.tables["comparisons"].set_index("comparison").loc[name].to_dict()
+
+
 def paired_comparison(reference: Reference, name: str) -> str:
-    """Such as "1.659 against 1.954: -0.294 [-0.383, -0.213]"; `name` such as "joint - separate"."""
-    line = reference.tables["comparisons"].set_index("comparison").loc[name]
-    return (f"{line['first RMSE_VA']:.3f} against {line['second RMSE_VA']:.3f}: "
+    """Such as "1.659 against 1.954: -0.294 [-0.383, -0.213]"."""
+    line = compared(reference, name)
+    return (f"{line['first']:.3f} against {line['second']:.3f}: "
             f"{line['difference']:+.3f} [{line['low']:+.3f}, {line['high']:+.3f}]")
 
 
-def direction(reference: Reference, name: str) -> str:
-    """Whether a comparison, in which the first is claimed to err less, agrees with the paper."""
-    line = reference.tables["comparisons"].set_index("comparison").loc[name]
-    if line["high"] < 0: return "same direction"
-    return "opposite direction" if line["low"] > 0 else "undecided: the interval includes zero"
+def by_seed(reference: Reference, name: str) -> str:
+    """What to add to a verdict that other seeds did not confirm; "" where none is known to differ."""
+    spread = reference.tables.get("spread", pd.DataFrame(columns=["table", "label", "column"]))
+    found = spread[(spread["table"] == "comparisons.csv") & (spread["label"] == name)
+                   & (spread["column"] == "verdict")]
+    if not len(found): return ""
+    return f" (depends on the seed: {found['texts'].iloc[0].replace('|', ', ')})"
 
 
-def interval_overlap(macro: dict, name: str) -> str:
-    """Whether joint is above separate in `name`, and whether their intervals overlap."""
-    joint, separate = ({end: macro[f"{system}_{name}{end}"] for end in ("", "_low", "_high")}
-                       for system in ("joint", "separate"))
-    overlap = joint["_low"] <= separate["_high"] and separate["_low"] <= joint["_high"]
-    return (f"{'same' if joint[''] > separate[''] else 'opposite'} direction, "
-            f"the intervals {'overlap' if overlap else 'do not overlap'}")
+def verdict(reference: Reference, name: str, claimed: str = "lower") -> str:
+    """Whether a comparison, whose first system is claimed to be lower, agrees with the paper."""
+    line = compared(reference, name)
+    found = clear_direction(line["low"], line["high"])
+    words = {"no clear difference": "no clear difference: the interval includes zero",
+             claimed: "same direction"}
+    return words.get(found, "opposite direction") + by_seed(reference, name)
+
+
+def better(reference: Reference, name: str) -> str:
+    """Which of two systems has the lower error, such as "joint is better"."""
+    line, (first, second) = compared(reference, name), name.split(" - ")
+    found = clear_direction(line["low"], line["high"])
+    words = {"lower": f"{first} is better", "higher": f"{second} is better"}
+    return words.get(found, found) + by_seed(reference, name)
 
 
 def measured_main(reference: Reference) -> dict[str, str]:
@@ -34,18 +52,21 @@ def measured_main(reference: Reference) -> dict[str, str]:
                          f"{with_interval(macro, f'separate_{name}')}")
     joint, subset = with_interval(macro, "joint_rmse_va"), " of " in reference.tested()
     scale = f" on {reference.tested()} rows" if subset else ""
+    arousal = "joint - separate (pcc_a)"
     return {
         "macro": joint + scale,
         "separate": f"{paired_comparison(reference, 'joint - separate')}, "
                     f"{count_wins(by_pair['joint_rmse_va'], by_pair['separate_rmse_va'])}; "
-                    f"{direction(reference, 'joint - separate')}",
-        "arousal": f"{both('pcc_a')}; {interval_overlap(macro, 'pcc_a')}",
+                    f"{verdict(reference, 'joint - separate')}",
+        "arousal": f"{paired_comparison(reference, arousal)}; "
+                   f"{verdict(reference, arousal, claimed='higher')}",
         "valence": both("pcc_v"),
         "baselines": joint + scale + "; the printed numbers are on all rows" * subset
                      + "; the constant predictor on the same rows "
                      + with_interval(macro, "constant_rmse_va"),
         "mismatch": "separate against the constant predictor: "
-                    + paired_comparison(reference, "separate - constant")}
+                    f"{paired_comparison(reference, 'separate - constant')}; "
+                    f"{better(reference, 'separate - constant')}"}
 
 
 def measured_other(reference: Reference) -> dict[str, str]:

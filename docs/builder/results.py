@@ -7,7 +7,7 @@ from pathlib import Path
 from dimabsa_nb.core import UserError, file_sha256
 from dimabsa_nb.records import Record
 
-REFERENCE = "quick"  # the profile whose records the site shows first
+REFERENCES = "paper", "laptop", "quick"  # profiles whose numbers may be quoted, the largest first
 
 
 def committed_records(root: Path, profile: str) -> dict[str, Record]:
@@ -19,10 +19,21 @@ def committed_records(root: Path, profile: str) -> dict[str, Record]:
     return {path.stem: Record.model_validate_json(path.read_bytes()) for path in paths}
 
 
+def reference_profiles(root: Path) -> list[str]:
+    """The reference profiles whose Table 2 is committed, the largest first; never empty."""
+    there = [profile for profile in REFERENCES
+             if (Path(root) / "results" / profile / "records/92_main_results.json").is_file()]
+    if not there:
+        raise UserError(f"{Path(root) / 'results'}: holds no records of {', '.join(REFERENCES)}; "
+                        "restore them from the last commit")
+    return there
+
+
 def shown_profiles(root: Path) -> list[str]:
-    """Profiles with committed records, the reference first; those of `smoke` never are."""
+    """Profiles with committed records, the references first; those of `smoke` never are."""
     names = sorted(path.parent.name for path in (Path(root) / "results").glob("*/records"))
-    return sorted((name for name in names if name != "smoke"), key=lambda name: name != REFERENCE)
+    first = [name for name in REFERENCES if name in names]
+    return first + [name for name in names if name not in ("smoke", *first)]
 
 
 def record_of(root: Path, stage: str) -> Record | None:

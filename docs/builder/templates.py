@@ -1,13 +1,13 @@
 """The one template syntax: named blocks between HTML comments, rendered in place.
 
-    <!-- begin table2 quick -->
+    <!-- begin table2 -->
     ...
     <!-- end table2 -->
 
-A block within a line holds one value: `<!-- begin pooled quick -->1.162<!-- end pooled -->`.
+A block within a line holds one value: `<!-- begin pooled -->1.162<!-- end pooled -->`.
 What stands between the comments is rendered and committed, so that a page reads the same on a git
 host; what stands outside is written by hand. The first word names the block, the others are its
-arguments.
+arguments; a block about results takes a profile's name, or none for the largest that is committed.
 """
 import posixpath
 import re
