@@ -19,8 +19,9 @@ from .corpus import balanced_subset
 from .metrics import rmse_va
 from .packed import _common_prefix, sharing, token_batches, use_packed_attention
 from .train import Schedule, fit
-from .coarse import (_batch_probabilities, _causal_model, _digit_ids, _draw_epoch,
-    add_lora, extract, load_base, sampling_weights, tokenise)
+from .coarse import (_batch_probabilities, _causal_model, _digit_ids, add_lora,
+    extract, load_base, tokenise)
+from .sampling import draw_epoch, sampling_weights
 from .encoder import (_encoder_backward, encoder_ids, new_encoder,
     _pooled_states, predict_values, row_guidance, start_at_probe)
 from .tables import PALETTE
@@ -183,11 +184,11 @@ def _time_budgets(model, prompts: list, digits: list, settings: Settings) -> pd.
 def _training_inputs(settings: Settings, inputs: Inputs, tokenizer) -> tuple:
     "Prompts, targets, digits' token ids and the batches of an epoch."
     rows = inputs.prepared[inputs.prepared["role_coarse"] == "train"].reset_index(drop=True)
-    dimension, weights = settings.dimension, sampling_weights(rows, settings.dimension)
+    dimension = settings.dimension
+    steps = draw_epoch(sampling_weights(rows, dimension), settings.batch_size, settings.seed, 0)
     return (tokenise(rows, dimension, tokenizer),
             torch.tensor(rows[dimension].to_numpy(), dtype=torch.float32),
-            _digit_ids(tokenizer, dimension),
-            _draw_epoch(weights, settings.batch_size, settings.seed, 0))
+            _digit_ids(tokenizer, dimension), [drawn for drawn, _ in steps])
 
 def _memory_line(turns: pd.DataFrame) -> dict:
     "The peak memory of LoRA training."
@@ -345,16 +346,15 @@ def _accuracy_of(settings: Settings, inputs: Inputs, parts: tuple, seed: int) ->
         start_at_probe(model, sequences, train, (inner, internal))
         probe, start, started = time.perf_counter() - started, rmse(), time.perf_counter()
         _train_one(method, model, sequences, train, settings, seed, inputs.folder)
-        spent = time.perf_counter() - started
-        table.append({"method": method, "seed": seed, "probe_seconds": probe,
-                      "start_rmse_va": start, "training_seconds": spent, "rmse_va": rmse()})
+        table.append(dict(method=method, seed=seed, probe_seconds=probe, start_rmse_va=start,
+                          training_seconds=time.perf_counter() - started, rmse_va=rmse()))
     return pd.DataFrame(table)
 
 # %% ../nbs/28_bench.ipynb #1a70f4c8
 def _train_one(method: str, model, sequences: list, rows: pd.DataFrame, settings: Settings,
                seed: int, folder: Path) -> None:
     "One epoch over the same batches with the same learning rates, padded or our way."
-    order = _draw_epoch(sampling_weights(rows), settings.batch_size, seed, 0)
+    order, _ = zip(*draw_epoch(sampling_weights(rows), settings.batch_size, seed, 0))
     targets = torch.tensor(rows[["valence", "arousal"]].to_numpy(), dtype=torch.float32)
     schedule = Schedule(1, len(order), settings.learning_rate, warmup=0.06)
     if method == "padded":

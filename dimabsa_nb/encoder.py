@@ -25,8 +25,8 @@ from .packed import lower_states, sequence_states, use_packed_attention
 from .weights import _lasting_name, _quieten_transformers, resolve
 from .train import (Schedule, choose_device, choose_dtype, _fingerprint, fit, _own_share,
     _precision, progress, read_settings, _save_tensors, _trained_parameters, write_settings)
-from dimabsa_nb.coarse import (_batch_backward, _draw_epoch, extract_merged, load_adapters,
-    sampling_weights)
+from .coarse import _batch_backward, _even_shares, extract_merged, load_adapters
+from .sampling import draw_epoch, sampling_weights
 
 # %% ../nbs/13_encoder.ipynb #df9a421b
 _CHOICES = {"paper": {"max_length": 512, "pooled_dropout": 0.0},
@@ -180,14 +180,16 @@ def _length_batches(sequences: list[list[int]], budget: int) -> list[list[int]]:
 
 # %% ../nbs/13_encoder.ipynb #176f41b4
 def _encoder_backward(model: RegressionEncoder, sequences: list[list[int]], targets: torch.Tensor,
-                      token_budget: int, dtype: torch.dtype = torch.float32) -> float:
-    "Accumulate the gradient of the mean loss (equation 3) over groups of similar length."
+                      token_budget: int, dtype: torch.dtype = torch.float32,
+                      shares: torch.Tensor | None = None) -> float:
+    "Accumulate the gradient of the loss (equation 3), weighted, over groups of similar length."
+    shares = _even_shares(len(sequences)) if shares is None else shares
     total, share = 0.0, _own_share(sorted(range(len(sequences)), key=lambda k: -len(sequences[k])))
     for group in _length_batches([sequences[k] for k in share], token_budget):
         group = [share[k] for k in group]
         with _precision(model, dtype): values, bins = model([sequences[k] for k in group])
         losses = encoder_loss(values, bins, targets[group].to(values.device), reduction="none")
-        loss = losses.sum() / len(sequences)
+        loss = losses @ shares[group].to(losses.device)
         loss.backward()
         total += loss.item()
     return total
@@ -277,7 +279,7 @@ def _objective(model: RegressionEncoder, sequences: list[list[int]], rows: pd.Da
                                dtype)
     evaluate = lambda: rmse_va(gold, predict_values(model, internal[0], dtype=dtype))
     return backward, evaluate, _fingerprint({"targets": targets}, sequences, internal[0], gold,
-                                           len(order[0][0]), token_budget, str(dtype))
+                                           order[0][0], token_budget, str(dtype))
 
 # %% ../nbs/13_encoder.ipynb #3183c250
 def train_encoder(model: RegressionEncoder,  # from `new_encoder`
@@ -297,7 +299,7 @@ def train_encoder(model: RegressionEncoder,  # from `new_encoder`
     every: float = 60.0,  # seconds to a checkpoint
 ) -> dict[str, list[float] | int]:  # what `fit` returns
     "Train, and keep the epoch with the lowest internal error (section 3.2)."
-    order = [_draw_epoch(sampling_weights(rows), batch_size, seed, k) for k in range(epochs)]
+    order = [draw_epoch(sampling_weights(rows), batch_size, seed, k) for k in range(epochs)]
     backward, evaluate, data = _objective(model, sequences, rows, internal, order, token_budget,
                                           dtype)
     schedule = Schedule(epochs, len(order[0]), learning_rate, weight_decay, warmup, decay)

@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 
 from builder.results import committed_records, reference_profiles
-from dimabsa_nb.core import UserError
 from dimabsa_nb.corpus import DOMAINS, LANGUAGES
 from dimabsa_nb.explorer import LANGUAGE_TAGS
 from dimabsa_nb.metrics import MEASURES

@@ -19,7 +19,7 @@ def paired_comparison(reference: Reference, name: str) -> str:
 
 
 def by_seed(reference: Reference, name: str) -> str:
-    """What to add to a verdict that other seeds did not confirm; "" where none is known to differ."""
+    """What to add to a verdict that other seeds change; "" where none is known to."""
     spread = reference.tables.get("spread", pd.DataFrame(columns=["table", "label", "column"]))
     found = spread[(spread["table"] == "comparisons.csv") & (spread["label"] == name)
                    & (spread["column"] == "verdict")]
