@@ -139,6 +139,8 @@ class _Pin(NamedTuple):
 HUB = {
     "Qwen/Qwen3-8B": _Pin("b968826d9c46dd6066d109eabc6255188de91218", 16.4,
                           "github.com/gabeorosan/predicting-negation-neglect"),
+    "Qwen/Qwen3-14B": _Pin("40c069824f4251a91eefaf281ebe4c544efd3e18", 29.5,
+                           "ten unrelated files of public code"),
     "Qwen/Qwen3-1.7B": _Pin("70d244cc86ccca08cf5af4e1e306ecf908b1ad5e", 4.1,
                             "github.com/modal-labs/modal-examples"),
     "Qwen/Qwen3-0.6B": _Pin("c1899de289a04d12100db370d81485cdf75e47ca", 1.5,
@@ -246,5 +248,6 @@ def _quieten_transformers() -> None:
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
 
 def _lasting_name(name: str) -> str:
-    "A model name that means the same in any working folder."
-    return str(Path(name).resolve()) if Path(name).is_dir() else name
+    "A model name that means the same anywhere: a whole path, a commit of the hub."
+    if Path(name).is_dir(): return str(Path(name).resolve())
+    return name if name in MODELS else f"{name.partition('@')[0]}@{_commit_of(name)}"
