@@ -4,13 +4,20 @@ import json
 import re
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from builder.blocks import blocks, pages_with_blocks, stale, stale_pages, write_pages
-from builder.cards import Reference, read_reference, read_references, with_interval
+from builder.cards import (
+    Reference,
+    read_reference,
+    read_references,
+    result,
+    with_interval,
+)
 from builder.claims import (
     better,
     claims,
@@ -171,6 +178,15 @@ def test_a_verdict_that_other_seeds_change_says_so():
     reference = toy_comparison(-2, -1, spread=pd.DataFrame([line]))
     assert verdict(reference, "a - b") == "same direction (depends on the seed: lower, no clear difference)"
     assert verdict(toy_comparison(-2, -1, spread=pd.DataFrame([line | {"label": "a - c"}])), "a - b") == "same direction"
+
+
+def test_the_result_shows_its_spread_over_runs(quick):
+    line = {"table": "table2.csv", "label": "macro", "column": "joint_rmse_va", "mean": 1.5, "sd": 0.25}
+    runs = [{"dtype": ["float32"]}] * 7 + [{"dtype": ["bfloat16"]}]
+    shown = result(replace(quick, tables=quick.tables | {"spread": pd.DataFrame([line])}, runs=runs))
+    assert "1.500 ± 0.250" in shown and "of 8 runs with other seeds, in bfloat16 and float32." in shown
+    without = {name: table for name, table in quick.tables.items() if name != "spread"}
+    assert "±" not in result(replace(quick, tables=without, runs=[]))
 
 
 def test_a_block_without_a_profile_takes_the_largest_that_has_it(copy):

@@ -1,6 +1,7 @@
 """Tables of the model card, the data statement, the checklist and ARTIFACT.md, from the records."""
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -33,6 +34,7 @@ class Reference:
     records: dict[str, Record]  # by stage, those on demand left out
     tables: dict[str, pd.DataFrame]  # by name, with all digits
     settings: dict  # the table `profile` of its TOML file
+    runs: list[dict] = field(default_factory=list)  # what its spread was measured over
 
     def table2(self) -> pd.DataFrame:
         """Table 2, indexed by pair; the last two rows are `macro` and `micro`."""
@@ -52,7 +54,9 @@ def read_reference(root: Path, profile: str) -> Reference:
             if stage.split("@")[0] not in ON_DEMAND}
     tables = {path.stem: pd.read_csv(path)
               for path in sorted((root / "results" / profile).glob("*.csv"))}
-    return Reference(profile, kept, tables, read_profile(root, profile)["profile"])
+    spread = root / "results" / profile / "spread.json"
+    runs = json.loads(spread.read_text("utf-8"))["runs"] if spread.is_file() else []
+    return Reference(profile, kept, tables, read_profile(root, profile)["profile"], runs)
 
 
 def read_references(root: Path) -> list[Reference]:
@@ -86,18 +90,39 @@ def scale(reference: Reference) -> str:
     return f"Numbers of the committed run. {caption}"
 
 
+def over_runs(reference: Reference, column: str, row: str = "macro") -> str:
+    """Mean and standard deviation of a number of Table 2 over runs with other seeds; "" where no
+    spread was measured, or the number is the same in all."""
+    spread = reference.tables.get("spread")
+    if spread is None: return ""
+    wanted = {"table": "table2.csv", "label": row, "column": column}
+    found = spread[(spread[[*wanted]] == pd.Series(wanted)).all(axis=1) & spread["mean"].notna()]
+    return "; ".join(f"{line.mean_:.3f} ± {line.sd:.3f}" for line
+                     in found.rename(columns={"mean": "mean_"}).itertuples())
+
+
+def runs_note(reference: Reference) -> str:
+    """What the column of means is over; "" where no spread was measured."""
+    kinds = sorted({dtype for run in reference.runs for dtype in run["dtype"]})
+    return (f" Over runs: mean ± standard deviation of {len(reference.runs)} runs with other "
+            f"seeds, in {' and '.join(kinds)}." if reference.runs else "")
+
+
 def result(reference: Reference) -> str:
     """The macro measures beside the constant predictor's and the paper's."""
     macro = reference.table2().loc["macro"].to_dict()
     printed = paper_table("table2").set_index("pair").loc["macro"]
+    spread = {system: {"RMSE_VA over runs": over_runs(reference, f"{system}_rmse_va") or "–"}
+              if "spread" in reference.tables else {} for system in (*SYSTEMS, "paper")}
     rows = [{"system": NAMES[system], "test rows": reference.tested(),
              **{f"macro {head}": with_interval(macro, f"{system}_{name}")
-                for name, head in HEADS.items()}} for system in SYSTEMS]
+                for name, head in HEADS.items()}, **spread[system]} for system in SYSTEMS]
     everything = f"{reference.records['30_prepare_rows'].metrics['test_rows_in_corpus']:,}"
     rows.append({"system": "joint (the paper, Qwen3-8B)", "test rows": everything,
                  **{f"macro {head}": f"{printed[f'joint_{name}']:.3f}"
-                    for name, head in HEADS.items()}})
-    return f"{table_of(rows)}\n{scale(reference)} Brackets: 95 % bootstrap intervals by source."
+                    for name, head in HEADS.items()}, **spread["paper"]})
+    return (f"{table_of(rows)}\n{scale(reference)} Brackets: 95 % bootstrap intervals by source."
+            f"{runs_note(reference)}")
 
 
 def models(reference: Reference) -> str:
