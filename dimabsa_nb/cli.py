@@ -48,7 +48,7 @@ app.add_typer(data_app, name="data")
 
 # %% ../nbs/29_cli.ipynb #6f79de04
 _Profile = Annotated[str, typer.Argument(
-    metavar="PROFILE", help="smoke, quick, laptop or paper: a file in nbs/profiles.")]
+    metavar="PROFILE", help="quick, laptop, paper or another file in nbs/profiles.")]
 _Parameters = Annotated[list[str], typer.Option("--parameter", "-p", metavar="NAME=VALUE",
     help="Set a parameter; STAGE.NAME=VALUE for one stage or notebook. Repeatable.")]
 _Released = Annotated[Path, typer.Option(

@@ -223,9 +223,10 @@ def _even_shares(count: int) -> torch.Tensor:
     "The same share of the loss for every row."
     return torch.full((count,), 1 / count)
 
+# %% ../nbs/12_coarse.ipynb #b662da7d
 def _coarse_backward(model, prompts: list[list[int]], targets: torch.Tensor, dimension: str,
                      digits: list[int], token_budget: int, faithful_to: str = "paper",
-                     shares: torch.Tensor | None = None) -> float:
+                     shares: torch.Tensor | None = None, **settings: float) -> float:
     "Accumulate the gradient of the loss (eq. 1 or 2), weighted, over token-budgeted pieces."
     shares = _even_shares(len(prompts)) if shares is None else shares
     total, share = 0.0, _own_share(_tree_order(prompts))
@@ -233,7 +234,7 @@ def _coarse_backward(model, prompts: list[list[int]], targets: torch.Tensor, dim
         piece = [share[k] for k in piece]
         logits = _digit_logits(model, [prompts[k] for k in piece], digits)
         losses = coarse_loss(dimension, logits, targets[piece].to(logits.device),
-                             faithful_to=faithful_to, reduction="none")
+                             faithful_to=faithful_to, reduction="none", **settings)
         loss = losses @ shares[piece].to(losses.device)
         loss.backward()
         total += loss.item()
@@ -241,14 +242,15 @@ def _coarse_backward(model, prompts: list[list[int]], targets: torch.Tensor, dim
 
 # %% ../nbs/12_coarse.ipynb #6a01351b
 def _batch_backward(compute: Callable, model, sequences: list[list[int]], targets: torch.Tensor,
-                    order: list[list[tuple]], *settings) -> Callable[[int, int], float]:
+                    order: list[list[tuple]], *settings, **named) -> Callable[[int, int], float]:
     "The `backward` of `fit`: `compute` on one step of one epoch of `draw_epoch`."
     def backward(epoch: int, step: int) -> float:
         drawn, shares = order[epoch][step]
         return compute(model, [sequences[k] for k in drawn], targets[drawn], *settings,
-                       shares=torch.tensor(shares, dtype=torch.float32))
+                       shares=torch.tensor(shares, dtype=torch.float32), **named)
     return backward
 
+# %% ../nbs/12_coarse.ipynb #0fd0e64f
 def _coarse_order(rows: pd.DataFrame, dimension: str, draw: str, batch_size: int, seed: int,
                   epochs: int) -> list[list[tuple]]:
     "The steps of every epoch, of rows or of texts."
@@ -259,13 +261,16 @@ def _coarse_order(rows: pd.DataFrame, dimension: str, draw: str, batch_size: int
 # %% ../nbs/12_coarse.ipynb #1de805b1
 def _coarse_objective(model, tokenizer, rows: pd.DataFrame, dimension: str,
                       order: list[list[tuple]], max_length: int, token_budget: int,
-                      faithful_to: str) -> tuple[Callable[[int, int], float], str]:
+                      faithful_to: str, sigma: float) -> tuple[Callable[[int, int], float], str]:
     "The `backward` of `fit`, and a digest of what it reads."
+    width = {"sigma": sigma} if dimension == "arousal" else {}
     ids = tokenise(rows, dimension, tokenizer, max_length, faithful_to)
     gold = torch.tensor(rows[dimension].to_numpy(), dtype=torch.float32)
     backward = _batch_backward(_coarse_backward, model, ids, gold, order, dimension,
-                               _digit_ids(tokenizer, dimension), token_budget, faithful_to)
-    return backward, _fingerprint({"targets": gold}, ids, order[0][0], token_budget, faithful_to)
+                               _digit_ids(tokenizer, dimension), token_budget, faithful_to,
+                               **width)
+    return backward, _fingerprint({"targets": gold}, ids, order[0][0], token_budget, faithful_to,
+                                  width)
 
 # %% ../nbs/12_coarse.ipynb #757b4c8c
 def train_coarse(model: torch.nn.Module,  # from `add_lora`
@@ -281,14 +286,15 @@ def train_coarse(model: torch.nn.Module,  # from `add_lora`
     seed: int = 42,  # of order and dropout
     faithful_to: str = "paper",  # "paper" or "release"
     every: float = 60.0,  # seconds to a checkpoint
-    weight_decay: float = 0.0,  # the release's; the paper is silent
-    clip: float = 1.0,  # largest norm of a gradient; the release's, too
-    draw: str = "rows",  # as in the paper; "texts" shares more tokens, see `draw_epoch`
+    weight_decay: float = 0.0,  # the release's
+    clip: float = 1.0,  # largest norm of a gradient; the release's
+    draw: str = "rows",  # as in the paper; or "texts", see `draw_epoch`
+    sigma: float = 0.8,  # of arousal's soft target, in digits
 ) -> dict[str, list[float] | int]:  # what `fit` returns
     "Train one dimension's coarse LLM (section 3.1)."
     order = _coarse_order(rows, dimension, draw, batch_size, seed, epochs)
     backward, data = _coarse_objective(model, tokenizer, rows, dimension, order, max_length,
-                                       token_budget, faithful_to)
+                                       token_budget, faithful_to, sigma)
     schedule = Schedule(epochs, len(order[0]), learning_rate, weight_decay, clip=clip)
     return fit(model, backward, schedule, folder, None, seed, every, f"coarse {dimension}", data)
 

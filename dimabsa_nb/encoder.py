@@ -40,27 +40,34 @@ def encoder_choices(faithful_to: str,  # "paper" or "release"
     return {name: choices[name] if value < 0 else value for name, value in settings.items()}
 
 # %% ../nbs/13_encoder.ipynb #2dd73c99
+def _aligned(distributions: pd.DataFrame, dimension: str, numbers: pd.Series) -> np.ndarray:
+    "Rows' distributions, (n, digits). Raises UserError for rows without one."
+    aligned = distributions.set_index("row")["probabilities"].reindex(numbers)
+    if (lost := aligned.isna()).any():
+        raise UserError(f"no {dimension} distribution for {lost.sum()} rows, the first is row "
+                        f"{aligned.index[lost][0]}; run 32_extract_guidance on them")
+    return np.stack(aligned)
+
+# %% ../nbs/13_encoder.ipynb #3704b92f
 def row_guidance(rows: pd.DataFrame,  # columns row, id, aspect, valence, arousal
     variant: str,  # a key of `VARIANTS`
     distributions: dict[str, pd.DataFrame],  # dimension -> row, probabilities
     true_bins: bool = False,  # gold bins
     faithful_to: str = "paper",  # "paper" or "release": whose tokens and key
     at_test: bool = False,  # the release drops some then
+    features: str = "all",  # "bins" leaves the coarse bin alone, "none" nothing
 ) -> dict[str, list[dict[str, str]]]:  # dimension -> tokens of each row
     "Guidance tokens. Raises UserError for rows without a distribution."
+    if check_choice("features", features, ("all", "bins", "none")) == "none": return {}
     if true_bins: return {name: true_bin_tokens(name, rows[name].to_numpy(), faithful_to)
                           for name in VARIANTS[variant]}
-    tokens = {}
     numbers = release_rows(rows) if faithful_to == "release" else rows["row"]
-    for dimension in VARIANTS[variant]:
-        aligned = distributions[dimension].set_index("row")["probabilities"].reindex(numbers)
-        if (lost := aligned.isna()).any():
-            raise UserError(f"no {dimension} distribution for {lost.sum()} rows, the first is row "
-                            f"{aligned.index[lost][0]}; run 32_extract_guidance on them")
-        tokens[dimension] = guidance_tokens(dimension, np.stack(aligned), faithful_to)
-        if at_test and faithful_to == "release" and dimension == "valence":
-            tokens[dimension] = release_test_tokens(tokens[dimension])
-    return tokens
+    tokens = {name: guidance_tokens(name, _aligned(distributions[name], name, numbers), faithful_to)
+              for name in VARIANTS[variant]}
+    if at_test and faithful_to == "release" and "valence" in tokens:
+        tokens["valence"] = release_test_tokens(tokens["valence"])
+    if features == "all": return tokens
+    return {name: [{"bin": row["bin"]} for row in of_one] for name, of_one in tokens.items()}
 
 # %% ../nbs/13_encoder.ipynb #13ed428f
 def encoder_ids(rows: pd.DataFrame,  # columns language, domain, text, aspect
@@ -399,7 +406,8 @@ def _predict_rows(system: _LoadedSystem, rows: pd.DataFrame) -> np.ndarray:
                                               f"{folder}/{name}.jsonl", adapters[name])
                          for name in adapters}
     guidance = row_guidance(rows, settings["variant"], distributions,
-                            faithful_to=settings["faithful_to"], at_test=True)
+                            faithful_to=settings["faithful_to"], at_test=True,
+                            features=settings.get("features", "all"))
     sequences = encoder_ids(rows, settings["variant"], guidance, tokenizer, settings["max_length"],
                             settings["faithful_to"])
     return predict_values(model, sequences, dtype=system.dtype)

@@ -278,36 +278,51 @@ def bootstrap_interval(frame: pd.DataFrame,  # matched rows; see `match`
     return percentile_interval(_averaged(_resample([frame], n, seed)[0], statistic, average), level)
 
 # %% ../nbs/03_metrics.ipynb #66b9edf0
-def _shared_rows(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> list[pd.DataFrame]:
-    "The rows that both systems have, by the index of the gold rows."
-    common, columns = frame_a.index.intersection(frame_b.index), ["pair", "source_id", *_GOLD]
-    both = [frame.loc[common] for frame in (frame_a, frame_b)]
-    if (not len(common) or not frame_a.index.is_unique
-            or not both[0][columns].equals(both[1][columns])):
-        raise UserError("the two systems were not matched with the same gold rows; match both with "
+def _mean_run(values: np.ndarray, chance: np.random.Generator) -> np.ndarray:
+    "The mean over runs drawn with replacement, anew for each sample: (n,) from (runs, n)."
+    drawn = chance.integers(len(values), size=values.shape)
+    return np.take_along_axis(values, drawn, axis=0).mean(axis=0)
+
+def _two_sided(gaps: np.ndarray) -> float:
+    "The p of a difference from its bootstrap samples."
+    return min(1.0, 2 * float(min((gaps <= 0).sum(), (gaps >= 0).sum()) + 1) / (len(gaps) + 1))
+
+def _whole(frame: pd.DataFrame) -> np.ndarray:
+    "The sums over all rows of a system, as `_resample` gives them for one sample."
+    return np.stack([_moments(rows).sum(axis=0)[None] for _, rows in frame.groupby("pair")])
+
+def _shared_rows(frames: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    "The rows that all systems have, by the index of the gold rows."
+    common, columns = frames[0].index, ["pair", "source_id", *_GOLD]
+    for frame in frames[1:]: common = common.intersection(frame.index)
+    shared = [frame.loc[common] for frame in frames]
+    if (not len(common) or not frames[0].index.is_unique
+            or not all(shared[0][columns].equals(frame[columns]) for frame in shared)):
+        raise UserError("the systems were not matched with the same gold rows; match them with "
                         "one table of rows")
-    return both
+    return shared
 
 # %% ../nbs/03_metrics.ipynb #5b6d8a59
-def paired_bootstrap(frame_a: pd.DataFrame,  # matched rows of one system
-    frame_b: pd.DataFrame,  # of the other, indexed by the same gold rows
+def paired_bootstrap(
+    first: pd.DataFrame | list[pd.DataFrame],  # matched rows of a system, or of its runs
+    second: pd.DataFrame | list[pd.DataFrame],  # of another, indexed by the same gold rows
     statistic: str = "rmse_va",  # rmse_va, pcc_v or pcc_a
     n: int = 1000,  # bootstrap samples
     seed: int = 0,  # of the draws
     level: float = 0.95,  # coverage
     average: str = "macro",  # macro over pairs or micro over rows
-) -> dict[str, float]:  # difference (a minus b), low, high, p (two-sided), rows
-    "Compare two systems on the same samples. Raises UserError if they share no gold rows."
-    both = _shared_rows(frame_a, frame_b)
-    first, second = [_averaged(sums, statistic, average) for sums in _resample(both, n, seed)]
-    gaps = (first - second)[~np.isnan(first - second)]
+) -> dict[str, float]:  # difference (first minus second), low, high, p (two-sided), rows
+    """Compare two systems on the same samples of texts, and of runs where there are some.
+    Raises UserError if they share no gold rows."""
+    runs = [[one] if isinstance(one, pd.DataFrame) else [*one] for one in (first, second)]
+    frames, cut = _shared_rows(sum(runs, [])), len(runs[0])
+    values = [_averaged(sums, statistic, average) for sums in _resample(frames, n, seed)]
+    chance, values = np.random.default_rng([seed, 1]), np.stack(values)
+    gaps = _mean_run(values[:cut], chance) - _mean_run(values[cut:], chance)
     low, high = percentile_interval(gaps, level)
-    tail = (min((gaps <= 0).sum(), (gaps >= 0).sum()) + 1) / (len(gaps) + 1)
-    sums = [np.stack([_moments(rows).sum(axis=0)[None] for _, rows in frame.groupby("pair")])
-            for frame in both]
-    first, second = [_averaged(of_frame, statistic, average)[0] for of_frame in sums]
-    return dict(difference=float(first - second), low=low, high=high,
-                p=float(min(1.0, 2 * tail)), rows=len(both[0]))
+    points = [_averaged(_whole(frame), statistic, average)[0] for frame in frames]
+    return dict(difference=float(np.mean(points[:cut]) - np.mean(points[cut:])), low=low,
+                high=high, p=_two_sided(gaps[~np.isnan(gaps)]), rows=len(frames[0]))
 
 # %% ../nbs/03_metrics.ipynb #2ec8e21c
 def constant_predictions(rows: pd.DataFrame,  # a corpus with train, dev and the split to predict

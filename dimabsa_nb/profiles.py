@@ -26,13 +26,31 @@ from .weights import HUB, _ask_hub, download_size, _is_on_hub
 from .records import machine
 from .pipeline import Chain, _MODEL_NAMES, PATHS, Stage, stale_stages
 
+# %% ../nbs/17_profiles.ipynb #17ab1a01
+_ENCODERS = "joint", "separate-valence", "separate-arousal"
+# what a profile with `ablations = true` adds: other seeds, and less or other guidance
+_ABLATIONS = {
+    "31_train_coarse@arousal-hard": {"dimension": "arousal", "sigma": 0.01},
+    "32_extract_guidance@hard": {"arousal": "31_train_coarse@arousal-hard",
+                                 "dimensions": ["arousal"], "held_out": True},
+    **{f"33_train_encoder@{name}-{seed}": {"variant": name, "seed": seed}
+       for seed in (43, 44) for name in _ENCODERS},
+    **{f"33_train_encoder@{name}-bins": {"variant": name, "guidance": "bins"}
+       for name in _ENCODERS},
+    "33_train_encoder@joint-none": {"variant": "joint", "guidance": "none"},
+    "97_guidance": {}}
+
+def _ablations(notebook: str) -> dict[str, dict]:
+    "Pick a notebook's ablations, by its number."
+    return {name: fixed for name, fixed in _ABLATIONS.items() if name.startswith(notebook)}
+
 # %% ../nbs/17_profiles.ipynb #2445c5ec
 _STAGES = {
     "30_prepare_rows": {},
     **{f"31_train_coarse@{name}": {"dimension": name} for name in ("valence", "arousal")},
-    "32_extract_guidance": {},
-    **{f"33_train_encoder@{name}": {"variant": name}
-       for name in ("joint", "separate-valence", "separate-arousal")},
+    **_ablations("31"),
+    "32_extract_guidance": {}, **_ablations("32"),
+    **{f"33_train_encoder@{name}": {"variant": name} for name in _ENCODERS}, **_ablations("33"),
     **{f"34_screen_model@{slot}": {"slot": slot}
        for slot in ("first", "second", "third", "fourth", "fifth")},
     "35_ablate_emoloom": {},
@@ -40,10 +58,10 @@ _STAGES = {
        for what in ("extraction", "training", "aspects", "encoder", "accuracy", "rows")},
     **{f"37_prompt_llm@{shots}": {"shots": shots} for shots in ("zero-shot", "one-shot")},
     "91_dataset": {}, "92_main_results": {}, "93_ablations": {}, "94_speed": {},
-    "95_screening": {}}
-# notebooks whose stages run only where they are named
+    "95_screening": {}, **_ablations("97")}
+# stages, and notebooks all of whose stages, run only where they are named
 ON_DEMAND = {"34_screen_model", "35_ablate_emoloom", "36_run_benchmark", "37_prompt_llm",
-             "94_speed", "95_screening"}
+             "94_speed", "95_screening", *_ABLATIONS}
 
 # %% ../nbs/17_profiles.ipynb #c3c07103
 def _parameter_for(stage: str) -> str:
@@ -153,7 +171,7 @@ def _read_tables(root: str | Path, profile: str) -> dict[str, dict]:
     try: settings = {"profile": {}, "parameters": {}, **tomllib.loads(path.read_text("utf-8"))}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: {error}") from None
-    about = {"about", "caption", "extends", "fallback", "needs", "stages", "tolerance"}
+    about = {"ablations", "about", "caption", "extends", "fallback", "needs", "stages", "tolerance"}
     extra = ({*settings} - {"profile", "parameters"}) | ({*settings["profile"]} - about)
     if extra:
         raise UserError(f"{path}: does not know {sorted(extra)}; parameters belong under "
@@ -210,7 +228,9 @@ def _read_stages(root: Path, profile: str, names: Iterable[str]) -> dict[str, tu
         if "join_processes(" in code: defaults["processes"] = 1
         upstream = {_parameter_for(other): other for other in stages
                     if _parameter_for(other) in defaults}
-        stages[name] = Stage(name, path, code, {}, upstream, path.stem in ON_DEMAND), defaults
+        upstream |= {key: other for key, other in _STAGES[name].items() if str(other) in stages}
+        on_demand = not ON_DEMAND.isdisjoint((name, path.stem))
+        stages[name] = Stage(name, path, code, {}, upstream, on_demand), defaults
     return stages
 
 # %% ../nbs/17_profiles.ipynb #82e26748
@@ -222,7 +242,8 @@ def _set_parameters(stages: dict[str, tuple[Stage, dict]], layers: list[dict], g
     for name, (stage, defaults) in stages.items():
         for layer in layers: stage.parameters |= layer[name]
         decided = given | _STAGES[name]
-        stage.parameters |= {key: decided[key] for key in decided if key in defaults}
+        stage.parameters |= {key: decided[key] for key in decided
+                             if key in defaults and key not in stage.upstream}
         stage.parameters |= {key: _existing_path(stage.parameters[key])
                              for key in PATHS if stage.parameters.get(key)}
 
@@ -243,7 +264,9 @@ def load_chain(profile: str,  # the profile's name
     "Read a profile and its notebooks. Raises UserError for parameters that do not fit."
     root, overrides = Path(root or find_root()).resolve(), list(overrides)
     settings, run = read_profile(root, profile), _check_run_name(root, profile, name)
-    stages = _read_stages(root, profile, settings["profile"].get("stages", _STAGES))
+    known = [name for name in _STAGES if settings["profile"].get("ablations")
+             or name not in _ABLATIONS]
+    stages = _read_stages(root, profile, settings["profile"].get("stages", known))
     given = {"profile": profile, "caption": settings["profile"].get("caption", "")}
     _set_parameters(stages, [settings["parameters"], *map(_parse_override, overrides)], given)
     kept = _without_empty_slots({name: stage for name, (stage, _) in stages.items()})

@@ -164,19 +164,20 @@ def _guidance_line(dimension: str, guidance: dict[str, str], style: str) -> str:
 
 # %% ../nbs/04_prompts.ipynb #1fea588c
 def encoder_input(variant: str,  # one of `VARIANTS`
-    language: str,  # e.g. "eng"
-    domain: str,  # e.g. "laptop"
-    text: str,  # the review
-    aspect: str,  # as the corpus has it
-    valence_guidance: dict[str, str] | None = None,  # of this row
+    language: str,  # "eng"
+    domain: str,  # "laptop"
+    text: str,  # a review
+    aspect: str,  # as in the corpus
+    valence_guidance: dict[str, str] | None = None,  # of it
     arousal_guidance: dict[str, str] | None = None,  # of this row
-    faithful_to: str = "paper",  # "release": its features, on one line, a bar between dimensions
-) -> str:  # the instruction-style input of the encoder
+    faithful_to: str = "paper",  # "release": its features, on one line
+) -> str:  # the encoder's input
     "The E5 encoder input of Appendix A.  Raises UserError where the guidance lacks a token."
     dimensions = VARIANTS[check_choice("variant", variant, VARIANTS)]
     check_choice("faithful_to", faithful_to, FAITHFUL_TO)
     tokens = {"valence": valence_guidance, "arousal": arousal_guidance}
-    lines = [_guidance_line(name, tokens[name], faithful_to if variant == "joint" else "separate")
+    alone = variant != "joint" or all([*of_one] == ["bin"] for of_one in tokens.values() if of_one)
+    lines = [_guidance_line(name, tokens[name], "separate" if alone else faithful_to)
              for name in dimensions if tokens[name] is not None]
     separator = "\n"
     if faithful_to == "release": separator, lines = " ", [" | ".join(lines)] if lines else []

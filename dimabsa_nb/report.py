@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CORPUS_WORDS', 'MIN_BIN_ROWS', 'corpus_kind', 'subset_words', 'role_counts', 'check_roles', 'join_separate',
-           'read_systems', 'score_table', 'add_intervals', 'clear_direction', 'comparison', 'dataset_table',
+           'read_systems', 'score_table', 'clear_direction', 'add_intervals', 'comparison', 'dataset_table',
            'table2_frame', 'printed_note', 'write_table2', 'summary_text', 'coarse_frame', 'calibration_error',
            'coarse_quality', 'pairs_figure', 'arousal_figure', 'confusion_figure', 'calibration_figure',
            'write_captions']
@@ -118,6 +118,12 @@ def score_table(frame: pd.DataFrame,  # see `_with_predictions`
     table = pd.DataFrame({**dict(sorted(result["pairs"].items())), **overall}).T
     return table[["n", *MEASURES]].astype({"n": int, **dict.fromkeys(MEASURES, float)})
 
+def clear_direction(low: float,  # of the interval of a difference
+    high: float,  # likewise; NaN where it is not defined
+) -> str:  # "lower", "higher" or "no clear difference"
+    "Say where a difference lies, if its interval excludes zero."
+    return "lower" if high < 0 else "higher" if low > 0 else "no clear difference"
+
 # %% ../nbs/18_report.ipynb #e2cfcc40
 def add_intervals(table: pd.DataFrame,  # see `score_table`
     frame: pd.DataFrame,  # the frame that it was made from
@@ -134,14 +140,8 @@ def add_intervals(table: pd.DataFrame,  # see `score_table`
         table = table.join(pd.DataFrame(ends, index=[f"{statistic}_low", f"{statistic}_high"]).T)
     return table
 
-# %% ../nbs/18_report.ipynb #e11afcc7
-def clear_direction(low: float,  # of the interval of a difference
-    high: float,  # likewise; NaN where it is not defined
-) -> str:  # "lower", "higher" or "no clear difference"
-    "Say where a difference lies, if its interval excludes zero."
-    return "lower" if high < 0 else "higher" if low > 0 else "no clear difference"
-
-def comparison(frames: dict[str, pd.DataFrame],  # system -> see `_with_predictions`
+# %% ../nbs/18_report.ipynb #7dae837b
+def comparison(frames: dict[str, pd.DataFrame | list[pd.DataFrame]],  # system -> rows, or runs
     first: str,  # a system
     second: str,  # another one
     samples: int,  # bootstrap samples
@@ -150,11 +150,13 @@ def comparison(frames: dict[str, pd.DataFrame],  # system -> see `_with_predicti
 ) -> dict[str, object]:  # comparison, first, second, difference, low, high, p, n, verdict
     "Compare the macro values of two systems by the paired bootstrap; below 0, the first is lower."
     result = paired_bootstrap(frames[first], frames[second], statistic, samples, seed)
-    both = {place: score_table(frames[name]).loc["macro", statistic]
-            for place, name in (("first", first), ("second", second))}
+    macro = lambda runs: np.mean([
+        score_table(run).loc["macro", statistic]
+        for run in ([runs] if isinstance(runs, pd.DataFrame) else runs)])
     return {"comparison": f"{first} - {second}" + f" ({statistic})" * (statistic != "rmse_va"),
-            **both, **{name: result[name] for name in ("difference", "low", "high", "p")},
-            "n": len(frames[first]), "verdict": clear_direction(result["low"], result["high"])}
+            "first": macro(frames[first]), "second": macro(frames[second]),
+            **{name: result[name] for name in ("difference", "low", "high", "p")},
+            "n": result["rows"], "verdict": clear_direction(result["low"], result["high"])}
 
 # %% ../nbs/18_report.ipynb #43484828
 def _row_label(name: str) -> str:

@@ -364,6 +364,7 @@ def paper_source(name: str,  # "table1", "table2", "official_best" or "statement
 NAMES = {"paper_joint": "paper E5-VA", "paper_separate": "paper separate",
          "released": "released, rescored", "joint": "joint (this run)",
          "separate": "separate (this run)", "constant": "constant",
+         "folded": "folded valence", "coarse": "coarse LLMs' E[d]",
          "kimi_k2": "Kimi-K2", "qwen3_14b": "Qwen3-14B"}
 
 def count_wins(first: pd.Series,  # RMSE_VA by pair; "macro" and "micro" are passed over
