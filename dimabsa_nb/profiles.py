@@ -38,7 +38,7 @@ _ABLATIONS = {
     **{f"33_train_encoder@{name}-bins": {"variant": name, "guidance": "bins"}
        for name in _ENCODERS},
     "33_train_encoder@joint-none": {"variant": "joint", "guidance": "none"},
-    "97_guidance": {}}
+    "97_guidance_effect": {}}
 
 def _ablations(notebook: str) -> dict[str, dict]:
     "Pick a notebook's ablations, by its number."

@@ -51,7 +51,7 @@ def read_reference(root: Path, profile: str) -> Reference:
     """One profile's records and tables; raises UserError where it has none."""
     root, records = Path(root), committed_records(root, profile)
     kept = {stage: record for stage, record in records.items()
-            if stage.split("@")[0] not in ON_DEMAND}
+            if ON_DEMAND.isdisjoint((stage, stage.split("@")[0]))}
     tables = {path.stem: pd.read_csv(path)
               for path in sorted((root / "results" / profile).glob("*.csv"))}
     spread = root / "results" / profile / "spread.json"
