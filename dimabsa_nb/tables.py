@@ -34,22 +34,31 @@ def _table_cells(frame: pd.DataFrame, bold: pd.DataFrame | None = None,
     return cells.rename(columns=str), numeric, marks
 
 # %% ../nbs/15_tables.ipynb #36ab3f6d
+def _markdown_escape(text: str) -> str:
+    "Protect the characters with which Markdown begins code, formulas, links, HTML or a cell."
+    line = "".join(one if one.isprintable() else " " for one in str(text))
+    return re.sub(r"[\\`*$<&|~]|\](?=\()", r"\\\g<0>", line)
+
 def markdown_table(cells: pd.DataFrame,  # text
     numeric: list[bool],  # for each column, whether it is right-aligned
     marks: pd.DataFrame,  # booleans of the same shape: bold
 ) -> str:  # the table
     "Lay out a Markdown table."
+    cells = cells.map(_markdown_escape).astype(object)
     bold = cells.where(~marks, "**" + cells + "**")
     aligned = ["---:" if right else ":---" for right in numeric]
-    line = lambda row: "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |"
-    return "\n".join(map(line, [cells.columns, aligned, *bold.values.tolist()])) + "\n"
+    line = lambda row: "| " + " | ".join(row) + " |"
+    columns = map(_markdown_escape, cells.columns)
+    return "\n".join(map(line, [columns, aligned, *bold.values.tolist()])) + "\n"
 
 # %% ../nbs/15_tables.ipynb #59e403a7
 def _latex_escape(text: str) -> str:
     "Protect the characters that LaTeX reads as its own."
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-               "–": "--", **{character: "\\" + character for character in "&%$#_{}"}}
-    return "".join(special.get(character, character) for character in str(text))
+               "<": r"\textless{}", ">": r"\textgreater{}", "–": "--",
+               **{character: "\\" + character for character in "&%$#_{}"}}
+    line = "".join(one if one.isprintable() else " " for one in str(text))
+    return "".join(special.get(one, one) for one in line)
 
 # %% ../nbs/15_tables.ipynb #60c482dd
 def latex_table(cells: pd.DataFrame,  # text
@@ -61,10 +70,11 @@ def latex_table(cells: pd.DataFrame,  # text
     "Lay out a LaTeX table."
     escaped = cells.map(_latex_escape)
     bold = escaped.where(~marks, "\\textbf{" + escaped + "}").values.tolist()
-    line = lambda row: " & ".join(row) + r" \\"
+    # `[` or `*` after a line's end would be its option
+    line = lambda row: "{}" * row[0].startswith(("[", "*")) + " & ".join(row) + r" \\"
     columns = "".join("r" if right else "l" for right in numeric)
     return "\n".join([r"\begin{table}[t]", r"\centering", rf"\begin{{tabular}}{{{columns}}}",
-                      r"\toprule", line(map(_latex_escape, cells.columns)), r"\midrule",
+                      r"\toprule", line([*map(_latex_escape, cells.columns)]), r"\midrule",
                       *map(line, bold), r"\bottomrule", r"\end{tabular}",
                       rf"\caption{{{_latex_escape(caption)}}}", rf"\label{{tab:{label}}}",
                       r"\end{table}"]) + "\n"

@@ -13,6 +13,7 @@ from builder.plan import plan
 from builder.results import (
     captions,
     committed_records,
+    endurance,
     number,
     published,
     shown_profiles,
@@ -113,7 +114,7 @@ def blocks(root: Path) -> dict[str, Callable[..., str]]:
     own = {"table": table, "table2": table2, "speed": speed, "summary": summary, "figure": figure,
            "number": number, "printed": printed, "printed-mean": printed_mean, "pooled": pooled,
            "file": file, "notebooks": notebook_map, "profiles": profiles_table,
-           "plan": plan}
+           "plan": plan, "endurance": endurance}
     found = {name: lambda *words, show=show: show(root, *words) for name, show in own.items()}
     found |= {name: lambda profile, show=show: show(read_reference(root, profile))
               for name, show in CARD_BLOCKS.items()}

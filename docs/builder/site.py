@@ -23,7 +23,8 @@ TOP = {"README.md": "index.md", "ARTIFACT.md": "artifact.md",
 SHOWN_ON = {"CITATION.cff": "cite.md", "nbs/profiles": "parameters.md"}
 GROUPS = {"The system": ["system", "findings", "glossary"],
           "Use it": ["own-data", "parameters", "speed", "explorer"],
-          "For reviewers": ["artifact", "checklist", "model_card", "data_statement", "cite"],
+          "For reviewers": ["artifact", "checklist", "robustness", "model_card", "data_statement",
+                            "cite"],
           "Contribute": ["contributing"]}
 
 
