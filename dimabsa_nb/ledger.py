@@ -36,12 +36,13 @@ def _printed_elsewhere() -> dict[str, float]:
     known |= {f"table1_{row.lang}_{row.domain}": row.total for row in counts.itertuples()}
     return known | stated.to_dict() | {"pcc_a_gain_percent": stated["pcc_a_gain_percent"] / 100}
 
-# %% ../nbs/19_ledger.ipynb #d8bbcd91
+# %% ../nbs/19_ledger.ipynb #8ecb3854
 def _number(text: str) -> float:
     "Read a number as the paper prints it, such as 7,469, 58K, 35% or 3×10^-5."
     value = float(text.rstrip("K%").replace(",", "").replace("×10^", "e"))
     return value * 1000 if text.endswith("K") else value / 100 if text.endswith("%") else value
 
+# %% ../nbs/19_ledger.ipynb #a5724657
 def check_ledger(ledger: pd.DataFrame,  # the lines of ledger.csv
 ) -> None:  # nothing
     "Raises UserError for a line without a check, listed twice, or not as the paper's tables print."
@@ -102,7 +103,7 @@ VERDICTS = ("differs", "opposite", "cannot tell", "not run", "cannot be checked"
 
 def _holds(is_so: bool) -> str: return "direction holds" if is_so else "opposite"
 
-# %% ../nbs/19_ledger.ipynb #2a4fb3ed
+# %% ../nbs/19_ledger.ipynb #bfd8a24e
 def _count_rows(evidence: Evidence, start: str) -> Found:
     return Found(int(evidence.rows.pair.str.startswith(start).sum()), _DATA)
 
@@ -121,13 +122,14 @@ def _arousal_range(evidence: Evidence) -> Found:
         f"{values.min():g}–{values.max():g}; {usable.min():g}–{usable.max():g} without "
         f"{len(values) - len(usable)} labels outside the scale"))
 
+# %% ../nbs/19_ledger.ipynb #93016b67
 def _arousal_floor(evidence: Evidence) -> Found:
     below = evidence.rows[evidence.rows.arousal < 3].split.value_counts()
     return Found(float(evidence.rows.arousal.min()), _DATA, text=(
         f"{evidence.rows.arousal.min():g}; below 3.0 are "
         + ", ".join(f"{below.get(split, 0)} rows of {split}" for split in SPLITS)))
 
-# %% ../nbs/19_ledger.ipynb #30cc96db
+# %% ../nbs/19_ledger.ipynb #44f2ef7b
 def _folded(evidence: Evidence) -> Found:
     rows = evidence.rows[evidence.rows.usable & (evidence.rows.split != "test")]
     folded = rows.assign(predicted_valence=5.0, predicted_arousal=(rows.valence - 5).abs())
@@ -142,6 +144,7 @@ def _with_interval(value: float, low: float, high: float) -> str:
     "A number with its 95 % interval."
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
+# %% ../nbs/19_ledger.ipynb #5373aa6f
 def _sparsest(evidence: Evidence, languages: str) -> Found:
     counts = evidence.rows[evidence.rows.split == "train"].language.value_counts()
     asked = languages.split(", ")
@@ -167,7 +170,7 @@ def _parallel(evidence: Evidence) -> Found:
     return Found(int(twins.sum()), f"{_DATA}, train", _holds(twins.any()),
                  f"{twins.sum():,} of {len(rows):,} rows")
 
-# %% ../nbs/19_ledger.ipynb #83b5e401
+# %% ../nbs/19_ledger.ipynb #729cfc42
 def _mean(evidence: Evidence, column: str) -> Found:
     return Found(evidence.table2.drop("macro")[column].mean(), f"the rows of {_PAPER}")
 
@@ -182,6 +185,7 @@ def _gain(evidence: Evidence) -> Found:
     joint, separate = evidence.table2.loc["macro", ["joint_pcc_a", "separate_pcc_a"]]
     return Found(joint / separate - 1, f"macro row of {_PAPER}", text=f"{joint / separate - 1:.1%}")
 
+# %% ../nbs/19_ledger.ipynb #bab35ab3
 def _worst(evidence: Evidence, pair: str) -> Found:
     printed = evidence.table2.joint_rmse_va.drop("macro")
     released = evidence.released.loc["test"].rmse_va.drop(["macro", "micro"])
@@ -208,7 +212,7 @@ def released_scores(data: str | Path,  # the official corpora
     return frame[["split", "pair", "n", "missing", *frame.columns.drop(
         ["split", "pair", "n", "missing"])]].round(6)
 
-# %% ../nbs/19_ledger.ipynb #2bca32fd
+# %% ../nbs/19_ledger.ipynb #86fcb4c3
 def _released(evidence: Evidence, split: str, pair: str, measure: str) -> Found:
     line = evidence.released.loc[split, pair]
     return Found(line[measure], f"{_RELEASED}, {split}", text=_with_interval(
@@ -222,6 +226,7 @@ def _codabench(evidence: Evidence) -> Found:
     return Found(min(values.values(), key=lambda value: abs(value - 1.2)), _RELEASED,
                  text="; ".join(f"{name} {value:.3f}" for name, value in values.items()))
 
+# %% ../nbs/19_ledger.ipynb #12044a4a
 def _beats(evidence: Evidence, system: str) -> Found:
     column, macro = evidence.table2[f"{system}_rmse_va"], evidence.released.loc["test", "macro"]
     printed, rows = column["macro"], column.drop("macro").mean()
@@ -231,7 +236,7 @@ def _beats(evidence: Evidence, system: str) -> Found:
         macro.rmse_va, macro.rmse_va_low, macro.rmse_va_high)
         + f" against {printed:.3f} printed, {rows:.3f} over its rows")
 
-# %% ../nbs/19_ledger.ipynb #22a7d940
+# %% ../nbs/19_ledger.ipynb #293fb013
 def _profile(evidence: Evidence, stage: str, name: str) -> Found:
     return Found(evidence.stages[stage].parameters[name],
                  f"profile paper, {stage.split('@')[0]}, {name}")
@@ -244,6 +249,7 @@ def _default(function: Callable, name: str) -> object:
     "A parameter's default."
     return signature(function).parameters[name].default
 
+# %% ../nbs/19_ledger.ipynb #cf31945a
 def _encoder_ends() -> tuple[str, int]:
     "Where the encoder's outputs end, and how many bins its auxiliary heads tell apart."
     from unittest.mock import patch
@@ -257,7 +263,7 @@ def _encoder_ends() -> tuple[str, int]:
         values, bins = model([])
     return "–".join(f"{value:g}" for value in values[0]), bins.shape[-1]
 
-# %% ../nbs/19_ledger.ipynb #dfc754d2
+# %% ../nbs/19_ledger.ipynb #de0b1539
 def _code_values() -> dict[str, object]:
     "The paper's parameters that are no parameters of a stage: name -> value in the code."
     from dimabsa_nb.coarse import add_lora
@@ -275,6 +281,7 @@ def _code_values() -> dict[str, object]:
             "bins of the heads": bins, "encoder width": E5_LARGE["hidden_size"],
             "entropy levels": _ENTROPY_LEVELS, "decimals of exp": len(sharp["exp"].split(".")[1])}
 
+# %% ../nbs/19_ledger.ipynb #769321c4
 def _code(evidence: Evidence, name: str) -> Found:
     return Found(_code_values()[name], f"code, {name}")
 
@@ -283,7 +290,7 @@ def _prompt(evidence: Evidence, dimension: str) -> Found:
         dimension, "eng", "laptop", "text", "aspect")))
     return Found(f"{asked[1]}–{asked[2]}", "04_prompts, coarse_prompt")
 
-# %% ../nbs/19_ledger.ipynb #80c2fb8d
+# %% ../nbs/19_ledger.ipynb #fddde2e7
 _BASELINES = {"kimi_k2": (1000.0, 32.0), "qwen3_14b": (14.8, 14.8)} # 10^9 parameters: all, active
 
 def _sizes(evidence: Evidence) -> list[float]:
@@ -298,13 +305,14 @@ def _smaller(evidence: Evidence) -> Found:
                  f"at most {largest:.1f} billion parameters against {others['kimi_k2']:,.0f} and "
                  f"{others['qwen3_14b']:.1f}")
 
+# %% ../nbs/19_ledger.ipynb #695e74f5
 def _less_compute(evidence: Evidence, system: str) -> Found:
     llm, encoder = _sizes(evidence)
     ours, theirs = 2 * (2 * llm + encoder), 2 * _BASELINES[system][1]
     return Found(ours, "pinned weights, model cards", _holds(ours < theirs),
                  f"{ours:.0f} against {theirs:.0f} GFLOP a token, two LLMs and the encoder")
 
-# %% ../nbs/19_ledger.ipynb #691fb480
+# %% ../nbs/19_ledger.ipynb #38e696c6
 def _difference(evidence: Evidence, measure: str, row: str = "macro") -> tuple[dict, str]:
     "Joint minus separate: difference, low and high, and the record it comes from."
     name = "joint - separate" + f" ({measure})" * (measure != "rmse_va")
@@ -322,11 +330,12 @@ def _direction(gap: dict, less_is_better: bool = True) -> str:
     if gap["low"] <= 0 <= gap["high"]: return "cannot tell"
     return _holds((gap["high"] < 0) == less_is_better)
 
+# %% ../nbs/19_ledger.ipynb #a5d64fb2
 def _gap_words(gap: dict) -> str:
     "A difference with its interval."
     return f"{gap['difference']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]"
 
-# %% ../nbs/19_ledger.ipynb #48207ebf
+# %% ../nbs/19_ledger.ipynb #62208add
 def _compared(evidence: Evidence, measure: str) -> Found:
     gap, where = _difference(evidence, measure)
     return Found(gap["difference"], where, _direction(gap, measure == "rmse_va"),
@@ -339,6 +348,7 @@ def _comparable(evidence: Evidence, measure: str, margin: float = 0.05) -> Found
     verdict = "direction holds" if inside else "opposite" if outside else "cannot tell"
     return Found(gap["difference"], where, verdict, f"joint - separate {_gap_words(gap)}")
 
+# %% ../nbs/19_ledger.ipynb #65741be4
 def _sparse(evidence: Evidence, pairs: str) -> Found:
     gaps = {pair: _difference(evidence, "rmse_va", pair) for pair in pairs.split(", ")}
     verdicts = {_direction(gap, less_is_better=False) for gap, _ in gaps.values()}
@@ -359,7 +369,7 @@ def _run(evidence: Evidence, pair: str, column: str) -> Found:
     if not path.is_file(): return Found("", "", "cannot be checked")
     return Found(pd.read_csv(path, index_col="pair").loc[pair, column], "results/paper/table2.csv")
 
-# %% ../nbs/19_ledger.ipynb #616dbdd4
+# %% ../nbs/19_ledger.ipynb #24a4c643
 def _screening(evidence: Evidence, corpus: str) -> Found:
     path = evidence.reference/"screening/verdicts.csv"
     lines = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["corpus", "measure"])
@@ -372,6 +382,7 @@ def _screening(evidence: Evidence, corpus: str) -> Found:
                  f"{line.measure} {line.score:.3f} against {line['its score']:.3f} of "
                  f"{line['best baseline']}, difference {line['95 % of the difference']}")
 
+# %% ../nbs/19_ledger.ipynb #5d3ae59e
 def _loom(evidence: Evidence, setting: str, column: str, wanted: str) -> Found:
     path = evidence.reference/"screening/ablation.csv"
     if not path.is_file(): return Found("", "", "not run", "no ablation is committed")
@@ -400,7 +411,7 @@ def _base_size(evidence: Evidence) -> Found:
     return Found(size, "profile paper, pinned weights", _holds(size < 2),
                  f"{name} has {size:.2f} billion")
 
-# %% ../nbs/19_ledger.ipynb #8f233e42
+# %% ../nbs/19_ledger.ipynb #3f5a69ce
 _CHECKS: dict[str, Callable] = {
     "rows": _count_rows, "distinct": _count_distinct, "scale": _scale, "folded": _folded,
     "arousal range": _arousal_range, "arousal floor": _arousal_floor, "sparsest": _sparsest,
@@ -413,13 +424,14 @@ _CHECKS: dict[str, Callable] = {
     "loom": _loom, "kv off": _kv_off, "base size": _base_size}
 _LISTS = "sparse", "sparsest" # whose argument is a list
 
+# %% ../nbs/19_ledger.ipynb #c4df8d27
 def _compare(line: NamedTuple, value: object) -> str:
     "Whether a value is the printed one, within the tolerance."
     if isinstance(value, str): return "reproduced" if value == line.printed else "differs"
     return ("reproduced" if abs(value - _number(line.printed)) <= float(line.tolerance)
             else "differs")
 
-# %% ../nbs/19_ledger.ipynb #1fbe64e3
+# %% ../nbs/19_ledger.ipynb #1126ec6a
 def _judge(line: NamedTuple, evidence: Evidence) -> dict[str, str]:
     "The verdict on one line of the ledger."
     name, _, given = line.check.partition(": ")
@@ -436,6 +448,7 @@ def _judge(line: NamedTuple, evidence: Evidence) -> dict[str, str]:
             "found": "; ".join(filter(None, [text, why])), "verdict": verdict,
             "kind": line.kind, "where": found.where}
 
+# %% ../nbs/19_ledger.ipynb #4b5cd46f
 def judge(ledger: pd.DataFrame,  # the lines of ledger.csv, all text
     evidence: Evidence,  # what the checks read
 ) -> pd.DataFrame:  # id, paper, section, place, statement, counted, printed, found, verdict, ...
