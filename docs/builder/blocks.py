@@ -58,15 +58,6 @@ def table2(root: Path, profile: str) -> str:
     return "\n".join([*cells, "", caption])
 
 
-def speed(root: Path, profile: str) -> str:
-    """The benchmarks that have a target."""
-    lines, caption = table(root, profile, "speed/speed").split("\n\n")[:2]
-    head, rule, *rows = lines.splitlines()
-    verdict = [cell.strip() for cell in head.strip("|").split("|")].index("verdict")
-    judged = [row for row in rows if row.strip("|").split("|")[verdict].strip()]
-    return "\n".join([head, rule, *judged, "", caption])
-
-
 def summary(root: Path, profile: str, part: str = "") -> str:
     """The sentences that a paper notebook wrote from its numbers; nothing where it wrote none."""
     folder = f"results/{profile}/{part}".rstrip("/")
@@ -111,7 +102,7 @@ def file(root: Path, name: str) -> str:
 def blocks(root: Path) -> dict[str, Callable[..., str]]:
     """Name -> function of the words that follow the name in the comment."""
     root = Path(root)
-    own = {"table": table, "table2": table2, "speed": speed, "summary": summary, "figure": figure,
+    own = {"table": table, "table2": table2, "summary": summary, "figure": figure,
            "number": number, "printed": printed, "printed-mean": printed_mean, "pooled": pooled,
            "file": file, "notebooks": notebook_map, "profiles": profiles_table,
            "plan": plan, "endurance": endurance}
