@@ -42,10 +42,12 @@ _STAGES = {
        for what in ("extraction", "training", "aspects", "encoder", "accuracy", "rows")},
     **{f"37_prompt_llm@{shots}": {"shots": shots} for shots in ("zero-shot", "one-shot")},
     "91_dataset": {}, "92_main_results": {}, "93_ablations": {}, "94_speed": {},
-    "95_screening": {}}
+    "95_screening": {}, "96_claims": {}}
 # notebooks whose stages run only where they are named
 ON_DEMAND = {"34_screen_model", "35_ablate_emoloom", "36_run_benchmark", "37_prompt_llm",
              "94_speed", "95_screening"}
+# stages of those profiles alone that name them: they read what other profiles published
+_APART = {"96_claims"}
 
 # %% ../nbs/17_profiles.ipynb #c3c07103
 def _parameter_for(stage: str) -> str:
@@ -265,7 +267,8 @@ def load_chain(profile: str,  # the profile's name
     "Read a profile and its notebooks. Raises UserError for parameters that do not fit."
     root, overrides = Path(root or find_root()).resolve(), list(overrides)
     settings, run = read_profile(root, profile), _check_run_name(root, profile, name)
-    stages = _read_stages(root, profile, settings["profile"].get("stages", _STAGES))
+    names = settings["profile"].get("stages") or [name for name in _STAGES if name not in _APART]
+    stages = _read_stages(root, profile, names)
     given = {"profile": profile, "caption": settings["profile"].get("caption", "")}
     _set_parameters(stages, [settings["parameters"], *map(_parse_override, overrides)], given)
     kept = _without_empty_slots({name: stage for name, (stage, _) in stages.items()})
