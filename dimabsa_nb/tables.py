@@ -42,13 +42,15 @@ def _markdown_escape(text: str) -> str:
 def markdown_table(cells: pd.DataFrame,  # text
     numeric: list[bool],  # for each column, whether it is right-aligned
     marks: pd.DataFrame,  # booleans of the same shape: bold
+    markup: bool = False,  # whether cells are Markdown, not text
 ) -> str:  # the table
     "Lay out a Markdown table."
-    cells = cells.map(_markdown_escape).astype(object)
+    escape = (lambda cell: cell.replace("|", "\\|")) if markup else _markdown_escape
+    cells = cells.map(escape).astype(object)
     bold = cells.where(~marks, "**" + cells + "**")
     aligned = ["---:" if right else ":---" for right in numeric]
     line = lambda row: "| " + " | ".join(row) + " |"
-    columns = map(_markdown_escape, cells.columns)
+    columns = map(escape, cells.columns)
     return "\n".join(map(line, [columns, aligned, *bold.values.tolist()])) + "\n"
 
 # %% ../nbs/15_tables.ipynb #59e403a7
