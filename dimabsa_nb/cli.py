@@ -16,7 +16,8 @@ import pandas as pd
 import typer
 from typer.core import TyperGroup
 from .core import UserError, jsonable, write_atomic, write_json
-from .corpus import FATAL, fetch_corpora, find_data, inspect_corpus, read_inputs, table1
+from .corpus import (FATAL, LANGUAGES, fetch_corpora, find_data, inspect_corpus,
+    read_inputs, table1)
 from .metrics import paired_bootstrap, score_files, submission_lines
 from .tables import _format_cell, measure_spread, verify_tables
 from .pipeline import (Chain, _StageFailed, _parameters_yaml, _refuse_changes, run_chain,
@@ -34,7 +35,10 @@ class _OneLine(TyperGroup):
         "Run the command, and turn known errors into exit codes."
         try: return super().invoke(context)
         except BrokenPipeError: raise
-        except (UserError, OSError) as error: message, code = error, 2
+        except UserError as error: message, code = error, 2
+        except OSError as error: message, code = UserError(
+            f"{error.filename or 'the system'}: {error.strerror or error}; check the path, its "
+            "rights and the room on its disk"), 2
         except _StageFailed as error: message, code = error, 1
         except KeyboardInterrupt: message, code = "stopped; the same command goes on from here", 130
         typer.echo(str(message), err=True)
@@ -219,10 +223,9 @@ def spread(profile: _Profile,
 def _check_writable(path: Path) -> Path:
     "Refuse a place that nothing can be written to, before the work is done."
     if path.is_dir(): raise UserError(f"{path}: is a folder; name a file in it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(path.parent, os.W_OK):
-        raise UserError(f"{path}: its folder cannot be written to; name another place")
-    return path
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if there.is_dir() and os.access(there, os.W_OK): return path
+    raise UserError(f"{path}: its folder cannot be written to; name another place")
 
 @app.command()
 def report(profile: _Profile,
@@ -269,9 +272,13 @@ def _keep_shared_rows(runs: dict[str, dict[str, pd.DataFrame]]) -> dict[str, dic
 def _rmse_table(folder: Path, systems: dict[str, pd.DataFrame]) -> pd.DataFrame:
     "Table 2's n, and RMSE_VA by system: of a run's systems, or of a results folder without them."
     if not systems:
-        table = pd.read_csv(folder/"table2.csv", index_col="pair")
-        return pd.DataFrame({"n": table["n"], "joint": table["joint_rmse_va"],
-                             "separate": table["separate_rmse_va"]})
+        try:
+            table = pd.read_csv(folder/"table2.csv", index_col="pair")
+            return pd.DataFrame({"n": table["n"], "joint": table["joint_rmse_va"],
+                                 "separate": table["separate_rmse_va"]})
+        except (LookupError, ValueError, TypeError):
+            raise UserError(f"{folder}/table2.csv: is no Table 2; run the profile with "
+                            "--publish") from None
     columns = {}
     for system, frame in systems.items():
         table = score_table(frame)
@@ -394,15 +401,35 @@ def score(gold: Annotated[Path, typer.Argument(help="A corpus, or one gold file.
                f"are in no gold file: {scores['ignored']:,}; gold aspects that share a prediction "
                f"with another case of theirs: {scores['shared']:,}")
 
+# %% ../nbs/29_cli.ipynb #a16b0008
+def _report_odd_texts(rows: pd.DataFrame, path: Path, strict: bool):
+    "Count empty texts and unknown languages on stderr, or stop at the first one."
+    seen = rows["text"].map(lambda text: "".join(filter(str.isprintable, text)).strip())
+    kinds = [(seen == "", "the text is empty"),
+             (~rows["language"].isin([*LANGUAGES]),
+              "language {language!r:.40} is none of " + ", ".join(LANGUAGES))]
+    for odd, words in kinds:
+        if not len(found := rows[odd].drop_duplicates("line")): continue
+        first = found.iloc[0]
+        words = f"{path}:{first['line']}: " + words.format(language=first["language"])
+        if strict: raise UserError(f"{words}; leave the line out, or predict without --strict")
+        more = f" ({len(found):,} such texts)" if len(found) > 1 else ""
+        typer.echo(f"NOTE: {words}{more}; predicted all the same", err=True)
+
 # %% ../nbs/29_cli.ipynb #0059d8f0
 @app.command()
 def predict(model: Annotated[Path, typer.Argument(help="The folder of a trained system.")],
     inputs: Annotated[Path, typer.Argument(
         metavar="INPUT.jsonl", help="Texts with their aspects, in the task's format.")],
     out: Annotated[Path, typer.Option(
-        "--out", "-o", help="Where to write the predictions, in the task's format.")]):
+        "--out", "-o", help="Where to write the predictions, in the task's format.")],
+    strict: Annotated[bool, typer.Option(
+        help="Stop at an empty text or an unknown language.")] = False):
     "Predict anyone's texts with a trained system."
     rows, out = read_inputs(inputs), _check_writable(out)
+    if out.exists() and out.samefile(inputs):
+        raise UserError(f"{out}: would be overwritten; name another file")
+    _report_odd_texts(rows, inputs, strict)
     from dimabsa_nb.encoder import System
     answers = System.from_pretrained(model).predict(rows)
     columns = {name: f"predicted_{name}" for name in ("valence", "arousal")}

@@ -21,7 +21,8 @@ from .sampling import draw_epoch, sampling_weights
 from .losses import coarse_loss
 from .packed import (ATTENTION_NAME, token_batches, trailing_states,
     trailing_states_padded, _tree_order, use_packed_attention)
-from .weights import _lasting_name, _quieten_transformers, resolve
+from .weights import (_lasting_name, loading, load_pretrained, _quieten_transformers,
+    read_tensors, resolve)
 from dimabsa_nb.train import (Schedule, _fingerprint, fit, _own_share, read_settings, _stream_rows,
     write_settings)
 
@@ -51,9 +52,9 @@ def load_base(name: str,  # a model name `weights.resolve` knows
     check_choice("attention", attention, ("packed", "flash_attention_2", "sdpa"))
     _quieten_transformers()
     folder = resolve(name)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
     library = "sdpa" if attention == "packed" else attention
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=library)
+    tokenizer = load_pretrained(AutoTokenizer, folder)
+    model = load_pretrained(AutoModelForCausalLM, folder, dtype=dtype, attn_implementation=library)
     _add_answer_token(model.to(device), tokenizer, faithful_to)
     if torch.device(device).type == "cpu":  # the file's mapped pages count as memory: release them
         for parameter in model.parameters(): parameter.data = parameter.data.clone()
@@ -365,6 +366,16 @@ def _adapter_settings(folder: Path | str) -> dict[str, object]:
             raise UserError(f"{folder}: holds no {name}; train again, or copy the folder again")
     return settings
 
+def _load_adapter(model: torch.nn.Module, folder: Path | str, name: str) -> torch.nn.Module:
+    "The PEFT model with one more adapter, whole and finite."
+    from peft import PeftModel, get_peft_model_state_dict
+    with loading(folder):
+        if isinstance(model, PeftModel): model.load_adapter(folder, adapter_name=name)
+        else: model = PeftModel.from_pretrained(model, folder, adapter_name=name)
+    wanted = get_peft_model_state_dict(model, None, name, save_embedding_layers=False)
+    read_tensors(Path(folder)/"adapter_model.safetensors", wanted)
+    return model
+
 # %% ../nbs/12_coarse.ipynb #59a9c220
 def load_adapters(folders: dict[str, Path | str],  # dimension -> adapter folder
     dtype: torch.dtype = torch.float32,  # of the base model's weights
@@ -372,7 +383,6 @@ def load_adapters(folders: dict[str, Path | str],  # dimension -> adapter folder
     attention: str = "packed",  # as for `load_base`
 ) -> tuple[torch.nn.Module, object, dict[str, dict]]:  # model, tokenizer, dimension -> settings
     "One base model, several adapters. Raises UserError if one is incomplete or their bases differ."
-    from peft import PeftModel
     settings = {dimension: _adapter_settings(folder) for dimension, folder in folders.items()}
     names, sources = ({of_one[key] for of_one in settings.values()}
                       for key in ("model", "faithful_to"))
@@ -380,10 +390,8 @@ def load_adapters(folders: dict[str, Path | str],  # dimension -> adapter folder
         if len(found) > 1: raise UserError(f"the adapters were trained on different {what}: "
                                            f"{', '.join(sorted(found))}; give adapters of one")
     base, tokenizer = load_base(names.pop(), dtype, device, attention, sources.pop())
-    (first, folder), *others = folders.items()
-    model = PeftModel.from_pretrained(base, folder, adapter_name=first)
-    for dimension, folder in others: model.load_adapter(folder, adapter_name=dimension)
-    return _use_fast_lora(model).eval(), tokenizer, settings
+    for dimension, folder in folders.items(): base = _load_adapter(base, folder, dimension)
+    return _use_fast_lora(base).eval(), tokenizer, settings
 
 # %% ../nbs/12_coarse.ipynb #5a20f8f4
 @contextmanager

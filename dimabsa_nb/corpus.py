@@ -172,7 +172,7 @@ def _read_records(path: Path, name: str, defects: list[dict], need_text: bool = 
         try:
             record = _parse_record(line, need_text)
             if (first := seen.setdefault(record["id"], number)) != number:
-                raise _LineError("duplicate_id", f"ID {record['id']!r} stands on line {first} "
+                raise _LineError("duplicate_id", f"ID {record['id'][:40]!r} stands on line {first} "
                                                  "already; give each text its own ID")
             records.append(record | {"line": number})
         except _LineError as error: defects.append(_defect(name, number, error.kind, str(error)))
@@ -242,7 +242,7 @@ def _row_defects(rows: pd.DataFrame) -> list[dict]:
     same, other = texts.duplicated(["pair", "split", "id"]), texts.duplicated(["pair", "id"])
     aspect = "ID {0.id!r}, aspect {0.aspect!r}: "
     label = aspect + "valence {0.valence:g}, arousal {0.arousal:g}"
-    again = "ID {0.id!r} stands in another "
+    again = "ID {0.id!r:.60} stands in another "
     kinds = [("missing_label", label, rows[va.isna().any(axis=1)]),
              ("label_out_of_range", label, rows[(low < 1) | (high > 9)]),
              ("arousal_below_3", label,

@@ -22,7 +22,8 @@ from .losses import encoder_loss
 from dimabsa_nb.guidance import (guidance_tokens, release_rows, release_test_tokens,
     true_bin_tokens)
 from .packed import lower_states, sequence_states, use_packed_attention
-from .weights import _lasting_name, _quieten_transformers, resolve
+from dimabsa_nb.weights import (_lasting_name, load_pretrained, _quieten_transformers, read_tensors,
+    resolve)
 from .train import (Schedule, choose_device, choose_dtype, _fingerprint, fit, _own_share,
     _precision, progress, read_settings, _save_tensors, _trained_parameters, write_settings)
 from .coarse import _batch_backward, _even_shares, extract_merged, load_adapters
@@ -167,13 +168,13 @@ def new_encoder(base: str,  # as `weights.resolve` knows it
     names = ("hidden_dropout_prob", "attention_probs_dropout_prob")
     rates = {} if backbone_dropout is None else dict.fromkeys(names, backbone_dropout)
     folder = resolve(base)
-    backbone = AutoModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32,
-                                         **rates)
+    backbone = load_pretrained(AutoModel, folder, add_pooling_layer=False, dtype=torch.float32,
+                               **rates)
     _check_positions(backbone, base, max_length)
     torch.manual_seed(seed)
     model = RegressionEncoder(backbone, VARIANTS[variant], dropout, pooled_dropout)
     _freeze(model, frozen_embeddings, frozen_layers)
-    return model, AutoTokenizer.from_pretrained(folder)
+    return model, load_pretrained(AutoTokenizer, folder)
 
 # %% ../nbs/13_encoder.ipynb #37383792
 def _length_batches(sequences: list[list[int]], budget: int) -> list[list[int]]:
@@ -333,24 +334,15 @@ def save_pretrained(model: RegressionEncoder,  # a trained one
 # %% ../nbs/13_encoder.ipynb #5a9ef849
 def _load_encoder(folder: Path) -> tuple:
     "Model, tokenizer and settings."
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
     from transformers import AutoTokenizer
     settings = read_settings(folder / _SETTINGS_FILE, _SETTINGS, "33_train_encoder")
     model, _ = new_encoder(settings["base"], settings["variant"], settings["dropout"], None,
                            settings["frozen_embeddings"], settings["frozen_layers"],
                            max_length=settings["max_length"])
-    wanted, path = _trained_parameters(model), folder / _WEIGHTS_FILE
-    try: tensors = load_file(path)
-    except (SafetensorError, OSError) as error: raise UserError(
-        f"{path}: cannot be read ({error}); train again, or copy the folder again") from None
-    odd = sorted(set(tensors) ^ set(wanted)) or [name for name, value in wanted.items()
-                                                 if tensors[name].shape != value.shape]
-    if odd: raise UserError(f"{path}: its tensor {odd[0]} and its settings do not belong together; "
-                            "train again, or copy the folder again")
+    tensors = read_tensors(folder / _WEIGHTS_FILE, _trained_parameters(model))
     model.load_state_dict(tensors, strict=False)
     model.frozen_states = None
-    return model.eval(), AutoTokenizer.from_pretrained(folder), settings
+    return model.eval(), load_pretrained(AutoTokenizer, folder), settings
 
 # %% ../nbs/13_encoder.ipynb #a1799fe4
 _FIELDS = ["text", "aspect", "language", "domain"]

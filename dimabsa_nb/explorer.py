@@ -26,7 +26,9 @@ from .report import join_separate
 def _stage_rows(run, stage: str, name: str = "predictions") -> pd.DataFrame:
     "Read the rows that a stage wrote; none if it has not run."
     path = Path(run)/stage/f"{name}.jsonl"
-    return read_jsonl(path) if path.is_file() else pd.DataFrame({"row": []})
+    frame = read_jsonl(path) if path.is_file() else pd.DataFrame({"row": []})
+    if "row" in frame or not len(frame): return frame
+    raise UserError(f"{path}: has no column 'row'; run the profile again")
 
 def _coarse_predictions(distributions: dict[str, pd.DataFrame]) -> pd.DataFrame:
     "Predict the expected scores of both LLMs (section 3.1): row, valence, arousal."
@@ -58,6 +60,7 @@ def _align_rows(frame: pd.DataFrame, rows: pd.Series, column: str) -> list:
                 for shares in values]
     return [None if pd.isna(score) else round(score, 4) for score in values]
 
+# %% ../nbs/19_explorer.ipynb #a16b0109
 def _row_columns(rows: pd.DataFrame) -> dict[str, object]:
     "Lay out the page's rows: pairs, splits, rows (column -> values), texts (each once)."
     pairs = sorted(rows["pair"].unique(), key=_pair_order)

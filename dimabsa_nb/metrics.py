@@ -113,7 +113,8 @@ def _report_unmatched(unmatched: list[dict], strict: bool):
     first = unmatched[0]
     place = "{file}:{line}".format(**first) if "file" in first else first["pair"]
     more = f" (and {len(unmatched) - 1} more)" if len(unmatched) > 1 else ""
-    problem = f"{place}: aspect {first['aspect']!r} of ID {first['id']!r} has no prediction{more}"
+    problem = (f"{place}: aspect {first['aspect']!r:.60} of ID {first['id']!r:.60} has no "
+               f"prediction{more}")
     if strict:
         raise UserError(f"{problem}; predict every gold aspect, spaces included, or score "
                         "without --strict")

@@ -299,7 +299,9 @@ def _published_notebook(path: Path, root: Path) -> str:
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         cell.metadata = {"tags": tags} if tags else {}
-        if "injected-parameters" in tags: cell.id = "injected-parameters" # papermill's is random
+        if "injected-parameters" in tags:
+            cell.id = "injected-parameters" # papermill's is random
+            cell.source = re.sub(rf"(?m)^({'|'.join(PATHS)}) = .*", r'\1 = ""', cell.source)
         if cell.cell_type == "code": cell.outputs = _clean_outputs(cell.outputs)
     text = nbformat.writes(notebook).rstrip("\n") + "\n"
     return text.replace(f"{root}/", "").replace(f"{path.parent.name}.partial", path.parent.name)

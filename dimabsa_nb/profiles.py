@@ -9,6 +9,7 @@ __all__ = ['ON_DEMAND', 'Needs', 'find_root', 'read_profile', 'load_chain', 'res
 # %% ../nbs/17_profiles.ipynb #0aa8eb04
 import ast
 import json
+import math
 import os
 import platform
 import re
@@ -20,10 +21,11 @@ from pathlib import Path
 from typing import NamedTuple
 from pydantic import BaseModel, ValidationError
 import dimabsa_nb
-from .core import DataUnavailable, UserError, cache_folder, file_sha256
+from .core import (DataUnavailable, UserError, cache_folder, file_sha256,
+    read_json, read_text)
 from .corpus import COMMIT, OFFICIAL_FILES, find_data
 from .weights import HUB, _ask_hub, download_size, _is_on_hub
-from .records import machine
+from .records import machine, _syntax_tree
 from .pipeline import Chain, _MODEL_NAMES, PATHS, Stage, stale_stages
 
 # %% ../nbs/17_profiles.ipynb #17ab1a01
@@ -40,17 +42,12 @@ _ABLATIONS = {
     "33_train_encoder@joint-none": {"variant": "joint", "guidance": "none"},
     "97_guidance_effect": {}}
 
-def _ablations(notebook: str) -> dict[str, dict]:
-    "Pick a notebook's ablations, by its number."
-    return {name: fixed for name, fixed in _ABLATIONS.items() if name.startswith(notebook)}
-
 # %% ../nbs/17_profiles.ipynb #2445c5ec
 _STAGES = {
     "30_prepare_rows": {},
     **{f"31_train_coarse@{name}": {"dimension": name} for name in ("valence", "arousal")},
-    **_ablations("31"),
-    "32_extract_guidance": {}, **_ablations("32"),
-    **{f"33_train_encoder@{name}": {"variant": name} for name in _ENCODERS}, **_ablations("33"),
+    "32_extract_guidance": {},
+    **{f"33_train_encoder@{name}": {"variant": name} for name in _ENCODERS},
     **{f"34_screen_model@{slot}": {"slot": slot}
        for slot in ("first", "second", "third", "fourth", "fifth")},
     "35_ablate_emoloom": {},
@@ -58,10 +55,14 @@ _STAGES = {
        for what in ("extraction", "training", "aspects", "encoder", "accuracy", "rows")},
     **{f"37_prompt_llm@{shots}": {"shots": shots} for shots in ("zero-shot", "one-shot")},
     "91_dataset": {}, "92_main_results": {}, "93_ablations": {}, "94_speed": {},
-    "95_screening": {}, **_ablations("97")}
+    "95_screening": {}, "96_claims": {}}
+_STAGES |= _ABLATIONS  # 31, 32 and 33 come before what reads them, and after their inputs
+_STAGES = {name: _STAGES[name] for name in sorted(_STAGES, key=lambda name: name[:2])}
 # stages, and notebooks all of whose stages, run only where they are named
 ON_DEMAND = {"34_screen_model", "35_ablate_emoloom", "36_run_benchmark", "37_prompt_llm",
              "94_speed", "95_screening", *_ABLATIONS}
+# stages of those profiles alone that name them: they read what other profiles published
+_APART = {"96_claims"}
 
 # %% ../nbs/17_profiles.ipynb #c3c07103
 def _parameter_for(stage: str) -> str:
@@ -76,18 +77,25 @@ def _open_parameters(name: str, defaults: dict, upstream: Iterable[str] = ()) ->
 # %% ../nbs/17_profiles.ipynb #a5c1d754
 def _read_notebook(path: str | Path) -> tuple[str, dict[str, object]]:
     "Read a notebook's code cells and its cell of parameters. Raises UserError without such a cell."
-    cells = [cell for cell in json.loads(Path(path).read_text("utf-8"))["cells"]
-             if cell["cell_type"] == "code"]
-    sources = [("parameters" in cell["metadata"].get("tags", []), "".join(cell["source"]))
-               for cell in cells]
+    held = read_json(path, "save it again in Jupyter")
+    try:
+        sources = [("parameters" in cell["metadata"].get("tags", []), "".join(cell["source"]))
+                   for cell in held["cells"] if cell["cell_type"] == "code"]
+    except (LookupError, TypeError, AttributeError):
+        raise UserError(f"{path}: not a notebook; save it again in Jupyter") from None
     try:
         [tagged] = [source for is_tagged, source in sources if is_tagged]
         defaults = {node.targets[0].id: ast.literal_eval(node.value)
                     for node in ast.parse(tagged).body}
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, SyntaxError):
         raise UserError(f"{path}: needs exactly one cell tagged 'parameters', with plain literals "
-                        "only") from None
-    return "\n\n".join(source for is_tagged, source in sources if not is_tagged), defaults
+                        "only; tag it in Jupyter, and compute elsewhere") from None
+    code = "\n\n".join(source for is_tagged, source in sources if not is_tagged)
+    try: _syntax_tree(code)
+    except SyntaxError as error:
+        raise UserError(f"{path}: a cell is not Python ({error.msg}: "
+                        f"{(error.text or '').strip():.60}); correct it") from None
+    return code, defaults
 
 # %% ../nbs/17_profiles.ipynb #1c289cdb
 def _check_parameter(name: str, known: dict, key: str, value):
@@ -100,6 +108,8 @@ def _check_parameter(name: str, known: dict, key: str, value):
     if type(value) is not kind:
         raise UserError(f"{name}: {key} = {value!r} is {type(value).__name__}, not "
                         f"{kind.__name__}; {listed}")
+    if kind is float and not math.isfinite(value):
+        raise UserError(f"{name}: {key} is {value}; give a finite number")
     return value
 
 # %% ../nbs/17_profiles.ipynb #b077731b
@@ -142,14 +152,27 @@ class Needs(BaseModel, extra="forbid"):
     memory_gb: float = 0 # of the host
     disk_gb: float = 0 # for the run, without downloads
 
-def _checked_needs(path: Path, about: dict) -> dict:
-    "A profile's table `profile`. Raises UserError if its needs are not such."
-    try: Needs(**about.get("needs", {}))
+# %% ../nbs/17_profiles.ipynb #a16b000b
+class _About(BaseModel, extra="forbid", strict=True):
+    "What the table `profile` may hold."
+    about: str = ""; caption: str = ""; extends: str = ""; fallback: str = "" # texts
+    ablations: bool = False # whether its ablations are stages
+    needs: Needs = Needs() # of the machine
+    stages: list[str] = [] # in order
+    tolerance: float = 0 # of `verify`
+
+class _Tables(BaseModel, extra="forbid", strict=True):
+    "What a profile's file may hold."
+    profile: _About = _About(); parameters: dict = {} # its tables
+
+def _check_tables(path: Path, settings: dict):
+    "Raises UserError if a profile holds something unknown, or of another type."
+    try: _Tables(**settings)
     except ValidationError as error:
-        [first, *_] = error.errors()
-        raise UserError(f"{path}: [profile.needs] {first['loc'][0]}: {first['msg']}; it takes: "
-                        f"{', '.join(Needs.model_fields)}") from None
-    return about
+        *table, key = map(str, error.errors()[0]["loc"])
+        known = {"profile": _About, "profile.needs": Needs}.get(".".join(table), _Tables)
+        raise UserError(f"{path}: [{'.'.join(table)}] {key}: {error.errors()[0]['msg']}; it takes: "
+                        f"{', '.join(known.model_fields)}") from None
 
 # %% ../nbs/17_profiles.ipynb #8f513616
 def find_root() -> Path:  # a checkout of the repository
@@ -168,15 +191,12 @@ def _read_tables(root: str | Path, profile: str) -> dict[str, dict]:
     "The tables of a profile's own file, checked."
     path, there = Path(root)/"nbs"/"profiles"/f"{profile}.toml", ", ".join(_profile_names(root))
     if not path.is_file(): raise UserError(f"no profile {profile!r}; there are: {there}")
-    try: settings = {"profile": {}, "parameters": {}, **tomllib.loads(path.read_text("utf-8"))}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {error}") from None
-    about = {"ablations", "about", "caption", "extends", "fallback", "needs", "stages", "tolerance"}
-    extra = ({*settings} - {"profile", "parameters"}) | ({*settings["profile"]} - about)
-    if extra:
-        raise UserError(f"{path}: does not know {sorted(extra)}; parameters belong under "
-                        "[parameters]")
-    return settings | {"profile": _checked_needs(path, settings["profile"])}
+    try: settings = {"profile": {}, "parameters": {}, **tomllib.loads(read_text(path))}
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        line = re.search(r"line (\d+)|$", str(error))[1] or 1
+        raise UserError(f"{path}:{line}: {error}; write TOML, as in smoke.toml") from None
+    _check_tables(path, settings)
+    return settings
 
 def _lay_over(under: dict, over: dict) -> dict:
     "Join two nested tables; what the upper one sets counts."
@@ -205,7 +225,7 @@ def _check_run_name(root: str | Path, profile: str, name: str | None) -> str:
     if name is None: return profile
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UserError(f"--name {name}: a run's name has letters, digits, '.', '_' and '-', and "
-                        "begins with a letter or digit")
+                        "begins with a letter or digit; give such a name")
     if name != profile and name in (*_profile_names(root), "screen"):
         raise UserError(f"--name {name}: belongs to the runs of {name}; choose another name")
     return name
@@ -223,6 +243,8 @@ def _read_stages(root: Path, profile: str, names: Iterable[str]) -> dict[str, tu
         path = root/"nbs"/f"{name.split('@')[0]}.ipynb"
         if name not in _STAGES or not path.is_file():
             raise UserError(f"profile {profile}: no stage {name}; {path} should hold it")
+        if name in stages:
+            raise UserError(f"profile {profile} names stage {name} twice; name it once")
         code, defaults = _read_notebook(path)
         # the runner's own parameter: how many processes share each batch
         if "join_processes(" in code: defaults["processes"] = 1
@@ -264,9 +286,9 @@ def load_chain(profile: str,  # the profile's name
     "Read a profile and its notebooks. Raises UserError for parameters that do not fit."
     root, overrides = Path(root or find_root()).resolve(), list(overrides)
     settings, run = read_profile(root, profile), _check_run_name(root, profile, name)
-    known = [name for name in _STAGES if settings["profile"].get("ablations")
-             or name not in _ABLATIONS]
-    stages = _read_stages(root, profile, settings["profile"].get("stages", known))
+    left_out = _APART if settings["profile"].get("ablations") else {*_APART, *_ABLATIONS}
+    names = [name for name in _STAGES if name not in left_out]
+    stages = _read_stages(root, profile, settings["profile"].get("stages") or names)
     given = {"profile": profile, "caption": settings["profile"].get("caption", "")}
     _set_parameters(stages, [settings["parameters"], *map(_parse_override, overrides)], given)
     kept = _without_empty_slots({name: stage for name, (stage, _) in stages.items()})

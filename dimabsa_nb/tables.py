@@ -34,22 +34,33 @@ def _table_cells(frame: pd.DataFrame, bold: pd.DataFrame | None = None,
     return cells.rename(columns=str), numeric, marks
 
 # %% ../nbs/15_tables.ipynb #36ab3f6d
+def _markdown_escape(text: str) -> str:
+    "Protect the characters with which Markdown begins code, formulas, links, HTML or a cell."
+    line = "".join(one if one.isprintable() else " " for one in str(text))
+    return re.sub(r"[\\`*$<&|~]|\](?=\()", r"\\\g<0>", line)
+
 def markdown_table(cells: pd.DataFrame,  # text
     numeric: list[bool],  # for each column, whether it is right-aligned
     marks: pd.DataFrame,  # booleans of the same shape: bold
+    markup: bool = False,  # whether cells are Markdown, not text
 ) -> str:  # the table
     "Lay out a Markdown table."
+    escape = (lambda cell: cell.replace("|", "\\|")) if markup else _markdown_escape
+    cells = cells.map(escape).astype(object)
     bold = cells.where(~marks, "**" + cells + "**")
     aligned = ["---:" if right else ":---" for right in numeric]
-    line = lambda row: "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |"
-    return "\n".join(map(line, [cells.columns, aligned, *bold.values.tolist()])) + "\n"
+    line = lambda row: "| " + " | ".join(row) + " |"
+    columns = map(escape, cells.columns)
+    return "\n".join(map(line, [columns, aligned, *bold.values.tolist()])) + "\n"
 
 # %% ../nbs/15_tables.ipynb #59e403a7
 def _latex_escape(text: str) -> str:
     "Protect the characters that LaTeX reads as its own."
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-               "–": "--", **{character: "\\" + character for character in "&%$#_{}"}}
-    return "".join(special.get(character, character) for character in str(text))
+               "<": r"\textless{}", ">": r"\textgreater{}", "–": "--",
+               **{character: "\\" + character for character in "&%$#_{}"}}
+    line = "".join(one if one.isprintable() else " " for one in str(text))
+    return "".join(special.get(one, one) for one in line)
 
 # %% ../nbs/15_tables.ipynb #60c482dd
 def latex_table(cells: pd.DataFrame,  # text
@@ -61,10 +72,11 @@ def latex_table(cells: pd.DataFrame,  # text
     "Lay out a LaTeX table."
     escaped = cells.map(_latex_escape)
     bold = escaped.where(~marks, "\\textbf{" + escaped + "}").values.tolist()
-    line = lambda row: " & ".join(row) + r" \\"
+    # `[` or `*` after a line's end would be its option
+    line = lambda row: "{}" * row[0].startswith(("[", "*")) + " & ".join(row) + r" \\"
     columns = "".join("r" if right else "l" for right in numeric)
     return "\n".join([r"\begin{table}[t]", r"\centering", rf"\begin{{tabular}}{{{columns}}}",
-                      r"\toprule", line(map(_latex_escape, cells.columns)), r"\midrule",
+                      r"\toprule", line([*map(_latex_escape, cells.columns)]), r"\midrule",
                       *map(line, bold), r"\bottomrule", r"\end{tabular}",
                       rf"\caption{{{_latex_escape(caption)}}}", rf"\label{{tab:{label}}}",
                       r"\end{table}"]) + "\n"
@@ -332,7 +344,9 @@ _PAPER_FILES = {
     "table1": "d469015528cff1ac16815097100b243d25a625149f232690a64ef20a0de86ccb",
     "table2": "c866b4f9e7b1057866690a83a16c20bc78e0c23620a3a2651b20fc5f74420d85",
     "official_best": "cbfd359ccedcb8b03ede80579f6b3b6e29603f6f323756ddfd6995b2d5642992",
-    "statements": "dca112a75ba0fc6d3031d843b839947ab9e15671b1362de369dc6e5cae65f680"}
+    "statements": "dca112a75ba0fc6d3031d843b839947ab9e15671b1362de369dc6e5cae65f680",
+    "ledger": "38770d66b11231712a47d2bddcef0e516264e40fc6e3df055892f3b1d6e5b1b3",
+    "released": "9ee2b746ba0a7994f8137253b95674fdca3fb772c749218c29162ef6d725d8e3"}
 
 def _paper_path(name: str, folder: str | Path | None = None) -> Path:
     "Find a table of the paper and check that nobody changed its numbers."
@@ -345,15 +359,17 @@ def _paper_path(name: str, folder: str | Path | None = None) -> Path:
     return path
 
 # %% ../nbs/15_tables.ipynb #ea6a196d
-def paper_table(name: str,  # "table1", "table2", "official_best" or "statements"
+def paper_table(name: str,  # the stem of a file in nbs/paper, a key of `_PAPER_FILES`
     folder: str | Path | None = None,  # where its CSV lies; None: nbs/paper of this repository
 ) -> pd.DataFrame:  # the numbers as printed
     """Read a table of the paper. Returns for table1: lang, domain, total (rows; Table 1);
     for table2: pair (with "macro"), joint_ and separate_ rmse_va, pcc_v, pcc_a, kimi_k2_rmse_va
     and qwen3_14b_rmse_va (Table 2); for official_best: pair and, of other participants on the
     same split, best_, second_, teleai_ and ict_nlp_rmse_va, best_team, second_team; for
-    statements: name, value, where. Raises UserError if the file is missing or changed."""
-    return pd.read_csv(_paper_path(name, folder), comment="#")
+    statements: name, value, where; for ledger and released: see `ledger`, where both are read.
+    Raises UserError if the file is missing or changed."""
+    as_text = dict(dtype=str, keep_default_na=False) if name == "ledger" else {}
+    return pd.read_csv(_paper_path(name, folder), comment="#", **as_text)
 
 def paper_source(name: str,  # "table1", "table2", "official_best" or "statements"
 ) -> str:  # such as the paper's title and the table

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import distributed
-from .core import UserError
+from .core import UserError, read_json
 from .prompts import PROMPT_VERSION
 from .wheels import WeightsError
 
@@ -381,6 +381,9 @@ def write_settings(path: Path,  # beside trained weights
     path.write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n")
 
 # %% ../nbs/11_train.ipynb #50c78195
+_KINDS = {"max_length": int, "frozen_layers": int, "frozen_embeddings": bool, "dropout": float}
+# of settings; all others are texts
+
 def read_settings(path: Path | str,  # a settings file beside trained weights
     needed: tuple[str, ...],  # the keys it must hold
     maker: str,  # the notebook that writes such folders
@@ -389,10 +392,13 @@ def read_settings(path: Path | str,  # a settings file beside trained weights
     path, again = Path(path), "train again, or copy the folder again"
     if not path.exists():
         raise UserError(f"{path.parent}: holds no {path.name}; give a folder that {maker} wrote")
-    try: settings = json.loads(path.read_text("utf-8"))
-    except ValueError as error: raise UserError(f"{path}: not JSON ({error}); {again}") from None
-    missing = [key for key in (*needed, "prompt_version") if key not in settings]
-    if missing: raise UserError(f"{path}: lacks {missing[0]!r}; {again}")
+    settings = read_json(path, again)
+    for key in (*needed, "prompt_version"):
+        if key not in settings: raise UserError(f"{path}: lacks {key!r}; {again}")
+        kind, value = _KINDS.get(key, str), settings[key]
+        if kind is float and type(value) is int: value = float(value)
+        if type(value) is not kind:
+            raise UserError(f"{path}: {key!r} is {value!r:.40}, not {kind.__name__}; {again}")
     if (version := settings["prompt_version"]) == PROMPT_VERSION: return settings
     raise UserError(f"{path}: trained with prompts {version}, this code has {PROMPT_VERSION}; "
                     "train again")

@@ -30,6 +30,7 @@ html_title = "dimabsa_nb"
 html_static_path = ["_static", str(work / "vendor")]
 html_extra_path = [str(work / "extra")]
 html_css_files = ["site.css"]
+html_js_files = ["ledger.js"]
 html_favicon = "_static/favicon.svg"
 html_context = {"default_mode": "auto"}
 html_copy_source = False

@@ -1,10 +1,59 @@
 """What several test files share: the precision they run in, a browser, and axe-core to run in it."""
+import json
 import os
 import shutil
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 os.environ["DIMABSA_DTYPE"] = os.environ.get("DIMABSA_DTYPE") or "float32"  # whatever the machine prefers; DIMABSA_DTYPE=bfloat16 must hold, too
+
+
+COUNTS = Path(__file__).resolve().parents[1] / "results/tests/counts.json"  # shown by docs/robustness.md
+
+
+def pytest_addoption(parser):
+    parser.addoption("--record", action="store_true", help=f"write what was tried and survived to {COUNTS}")
+
+
+@pytest.fixture(scope="session")
+def tally(request):
+    """Count what is tried and what survives: `with tally("Bad input", "corpora"):`, once for each try."""
+    tried, survived = Counter(), Counter()
+
+    @contextmanager
+    def count(part, what):
+        tried[f"{part}: {what}"] += 1
+        yield
+        survived[f"{part}: {what}"] += 1
+
+    yield count
+    if request.config.getoption("--record"):
+        from dimabsa_nb.core import write_json
+        known = json.loads(COUNTS.read_text("utf-8")) if COUNTS.is_file() else {}
+        write_json(COUNTS, known | {name: {"tried": tried[name], "survived": survived[name]} for name in tried})
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory):
+    """An untrained system, as `33_train_encoder` leaves a trained one."""
+    import torch
+
+    from dimabsa_nb.coarse import add_lora, load_base, save_adapter
+    from dimabsa_nb.encoder import new_encoder, save_pretrained
+    from dimabsa_nb.train import _trained_parameters
+    folder, name = tmp_path_factory.mktemp("system"), "tiny-random-qwen3-bytes"
+    torch.manual_seed(0)
+    llm = add_lora(load_base(name)[0])
+    for dimension in ("valence", "arousal"):
+        for weight in _trained_parameters(llm).values():
+            torch.nn.init.normal_(weight, std=0.1)
+        save_adapter(llm, folder / dimension, dict(model=name, dimension=dimension, max_length=384, faithful_to="paper"))
+    model, tokenizer = new_encoder("tiny-random-xlmr", "joint", frozen_embeddings=True, frozen_layers=1, max_length=256)
+    save_pretrained(model, tokenizer, folder / "encoder", dict(base="tiny-random-xlmr", variant="joint", max_length=256, faithful_to="paper", dropout=0.1, frozen_embeddings=True, frozen_layers=1))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from builder.plan import plan
 from builder.results import (
     captions,
     committed_records,
+    endurance,
     number,
     published,
     reference_profiles,
@@ -57,15 +58,6 @@ def table2(root: Path, profile: str) -> str:
     kept = [place for place, name in enumerate(rows[0]) if not name.endswith("95 %")]
     cells = ["| " + " | ".join(row[place] for place in kept) + " |" for row in rows]
     return "\n".join([*cells, "", caption])
-
-
-def speed(root: Path, profile: str) -> str:
-    """The benchmarks that have a target."""
-    lines, caption = table(root, profile, "speed/speed").split("\n\n")[:2]
-    head, rule, *rows = lines.splitlines()
-    verdict = [cell.strip() for cell in head.strip("|").split("|")].index("verdict")
-    judged = [row for row in rows if row.strip("|").split("|")[verdict].strip()]
-    return "\n".join([head, rule, *judged, "", caption])
 
 
 def summary(root: Path, profile: str, part: str = "") -> str:
@@ -125,8 +117,8 @@ def blocks(root: Path) -> dict[str, Callable[..., str]]:
     """Name -> function of the words that follow the name in the comment."""
     root = Path(root)
     whole = {"printed": printed, "printed-mean": printed_mean, "file": file, "plan": plan,
-             "notebooks": notebook_map, "profiles": profiles_table}
-    by_profile = {"table": table, "table2": table2, "speed": speed, "summary": summary,
+             "endurance": endurance, "notebooks": notebook_map, "profiles": profiles_table}
+    by_profile = {"table": table, "table2": table2, "summary": summary,
                   "figure": figure, "number": number, "pooled": pooled}
     by_profile |= {name: lambda at, profile, show=show: show(read_reference(at, profile))
                    for name, show in CARD_BLOCKS.items()}

@@ -69,7 +69,7 @@ def table_of(rows: list[dict], decimals: int = 3) -> str:
     frame = pd.DataFrame(rows)
     cells = frame.astype(object).map(_format_cell, decimals=decimals).astype(object)
     numeric = [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]
-    return markdown_table(cells, numeric, pd.DataFrame(False, frame.index, frame.columns))
+    return markdown_table(cells, numeric, pd.DataFrame(False, frame.index, frame.columns), True)
 
 
 def with_interval(row: dict, name: str) -> str:

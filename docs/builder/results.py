@@ -99,3 +99,16 @@ def captions(root: Path, record: Record, name: str) -> dict[str, str]:
     folder, stem = posixpath.split(name)
     path = published(root, record, posixpath.join("figures", folder, "captions.json"))
     return json.loads(path.read_text("utf-8"))[stem]
+
+
+def endurance(root: Path, part: str = "") -> str:
+    """What tests tried to break, from `results/tests/counts.json`; of one part, how often."""
+    counts = json.loads((Path(root) / "results/tests/counts.json").read_text("utf-8"))
+    rows = [(*name.split(": ", 1), found["tried"], found["survived"])
+            for name, found in counts.items()]
+    if part: return f"{sum(row[2] for row in rows if row[0] == part.replace('-', ' ')):,}"
+    lines = ["| part | what | tried | survived | lost |", "| :--- | :--- | ---: | ---: | ---: |"]
+    sums = [sum(column) for column in list(zip(*rows))[2:]]
+    lines += [f"| {name} | {what} | {tried:,} | {survived:,} | {tried - survived:,} |"
+              for name, what, tried, survived in [*rows, ("all", "", *sums)]]
+    return "\n".join(lines)

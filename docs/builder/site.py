@@ -21,9 +21,10 @@ from dimabsa_nb.profiles import find_root
 TOP = {"README.md": "index.md", "ARTIFACT.md": "artifact.md",
        "CONTRIBUTING.md": "contributing.md"}  # pages at the repository's top
 SHOWN_ON = {"CITATION.cff": "cite.md", "nbs/profiles": "parameters.md"}
-GROUPS = {"The system": ["system", "findings", "glossary"],
+GROUPS = {"The system": ["system", "findings", "ledger", "glossary"],
           "Use it": ["own-data", "parameters", "speed", "explorer"],
-          "For reviewers": ["artifact", "checklist", "model_card", "data_statement", "cite"],
+          "For reviewers": ["artifact", "checklist", "robustness", "model_card", "data_statement",
+                            "cite"],
           "Contribute": ["contributing"]}
 
 
