@@ -17,7 +17,7 @@ from dimabsa_nb.tables import NAMES, _format_cell, markdown_table, paper_table
 from dimabsa_nb.weights import licence
 
 HEADS = dict(zip(MEASURES, ("RMSE_VA", "PCC_V", "PCC_A")))
-SYSTEMS = "joint", "separate", "constant"
+SYSTEMS = "joint", "separate", "constant", "folded", "coarse"
 DEFECTS = {
     "arousal_below_3": "an arousal below 3.0, outside the training files",
     "aspect_outer_space": "an aspect that begins or ends with a space",
@@ -84,6 +84,11 @@ def pair_names(pairs) -> str:
     return ", ".join(map(_row_label, pairs)) or "none"
 
 
+def shown_systems(reference: Reference) -> list[str]:
+    """The systems of this run that its Table 2 holds."""
+    return [name for name in SYSTEMS if f"{name}_rmse_va" in reference.tables["table2"]]
+
+
 def scale(reference: Reference) -> str:
     """What a committed run can be compared with, in one sentence."""
     caption = reference.settings.get("caption") or f"Profile {reference.profile}."
@@ -116,7 +121,7 @@ def result(reference: Reference) -> str:
               if "spread" in reference.tables else {} for system in (*SYSTEMS, "paper")}
     rows = [{"system": NAMES[system], "test rows": reference.tested(),
              **{f"macro {head}": with_interval(macro, f"{system}_{name}")
-                for name, head in HEADS.items()}, **spread[system]} for system in SYSTEMS]
+                for name, head in HEADS.items()}, **spread[system]} for system in shown_systems(reference)]
     everything = f"{reference.records['30_prepare_rows'].metrics['test_rows_in_corpus']:,}"
     rows.append({"system": "joint (the paper, Qwen3-8B)", "test rows": everything,
                  **{f"macro {head}": f"{printed[f'joint_{name}']:.3f}"
@@ -162,7 +167,7 @@ def scores(reference: Reference) -> str:
     return table_of([{"system": NAMES[system], "average": average,
                       **{head: with_interval(table[average], f"{system}_{name}")
                          for name, head in HEADS.items()}}
-                     for system in SYSTEMS for average in ("macro", "micro")])
+                     for system in shown_systems(reference) for average in ("macro", "micro")])
 
 
 def pairs(reference: Reference) -> str:
@@ -170,7 +175,7 @@ def pairs(reference: Reference) -> str:
     lines = reference.table2().drop(["macro", "micro"]).reset_index().to_dict("records")
     return table_of([{"pair": _row_label(line["pair"]), "n": line["n"],
                       **{NAMES[system]: with_interval(line, f"{system}_rmse_va")
-                         for system in SYSTEMS}} for line in lines])
+                         for system in shown_systems(reference)}} for line in lines])
 
 
 def limits(reference: Reference) -> str:
