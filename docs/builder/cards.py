@@ -121,7 +121,8 @@ def result(reference: Reference) -> str:
               if "spread" in reference.tables else {} for system in (*SYSTEMS, "paper")}
     rows = [{"system": NAMES[system], "test rows": reference.tested(),
              **{f"macro {head}": with_interval(macro, f"{system}_{name}")
-                for name, head in HEADS.items()}, **spread[system]} for system in shown_systems(reference)]
+                for name, head in HEADS.items()}, **spread[system]}
+            for system in shown_systems(reference)]
     everything = f"{reference.records['30_prepare_rows'].metrics['test_rows_in_corpus']:,}"
     rows.append({"system": "joint (the paper, Qwen3-8B)", "test rows": everything,
                  **{f"macro {head}": f"{printed[f'joint_{name}']:.3f}"
