@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from dimabsa_nb.core import read_jsonl
@@ -87,6 +88,24 @@ def test_another_seed_gives_other_predictions(undisturbed, tmp_path):
     compared = json.loads(dimabsa(root, "compare", undisturbed / "runs/smoke", "smoke", "--json"))
     [difference] = compared["differences"]
     assert compared["rows"] == len(ours) and difference["system"] == "joint" and difference["low"] < difference["difference"] < difference["high"]
+
+
+def test_ablations_answer_what_has_run(undisturbed, tmp_path):
+    root = shutil.copytree(undisturbed, tmp_path / "copy")
+    only = "33_train_encoder@joint-none", "33_train_encoder@joint-43", "32_extract_guidance@hard", "97_guidance_effect"
+    dimabsa(root, "run", "smoke", *(word for stage in only for word in ("--only", stage)))
+    before = {stage: outputs for stage, outputs in records(root).items() if stage in records(undisturbed)}
+    assert before == records(undisturbed)
+    folder = root / "runs/smoke/97_guidance_effect/results"
+    table, calibration = pd.read_csv(folder / "ablations.csv"), pd.read_csv(folder / "calibration.csv")
+    verdicts = table.groupby("question")["verdict"].agg(set)
+    assert verdicts["do distributional features help?"] == verdicts["do coarse bins help?"] == {"not run"}
+    assert "not run" not in verdicts["does guidance help?"] and calibration["targets"].tolist() == ["soft", "hard"]
+    settings = {stage: json.loads((root / f"runs/smoke/{stage}/record.json").read_text()) for stage in only[:3]}
+    assert settings[only[0]]["parameters"]["guidance"] == "none" and settings[only[1]]["parameters"]["seed"] == 43
+    assert settings[only[2]]["upstream"].keys() >= {"31_train_coarse@arousal-hard"}
+    rows = read_jsonl(root / f"runs/smoke/{only[2]}/arousal.jsonl")
+    assert len(rows) < len(read_jsonl(root / "runs/smoke/32_extract_guidance/arousal.jsonl"))
 
 
 def test_second_run_is_cached_and_quick(undisturbed):

@@ -102,7 +102,7 @@ def test_bfloat16_trains_through_pefts_own_pass(rows, monkeypatch, dtype):
 def test_the_encoder_trains_under_autocast_and_nothing_is_frozen():
     given = parameters(TRAINED[1])
     assert given["dtype"] == "bfloat16" and given["start"] == "random" and given["backbone_dropout"] < 0
-    model, tokenizer = new_encoder(given["base"], "joint", given["dropout"], None, given["frozen_embeddings"], given["frozen_layers"], given["seed"])
+    model, tokenizer = new_encoder(given["base"], "joint", given["dropout"], None, given["frozen_layers"] >= 0, max(given["frozen_layers"], 0), given["seed"])
     assert all(parameter.requires_grad and parameter.dtype == torch.float32 for parameter in model.parameters()) and model.frozen_states is None
     dropouts, seen = [module.p for module in model.backbone.modules() if isinstance(module, torch.nn.Dropout)], []
     assert dropouts and set(dropouts) == {0.1} and model.backbone.config.attention_probs_dropout_prob == 0.1
