@@ -42,7 +42,7 @@ PAGES = pages_with_blocks(REPOSITORY)
 @pytest.fixture
 def copy(tmp_path):
     """What `make pages` and `make check` read."""
-    for name in ("results/quick", "results/claims", "figures/quick", "nbs", "docs", "dimabsa_nb"):
+    for name in ("results", "figures", "nbs", "docs", "dimabsa_nb"):
         shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("_build", "__pycache__"))
     for name in ("README.md", "ARTIFACT.md", "CITATION.cff"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
