@@ -16,6 +16,7 @@ from builder.cards import (
     read_reference,
     read_references,
     result,
+    seeds,
     with_interval,
 )
 from builder.claims import (
@@ -185,8 +186,12 @@ def test_the_result_shows_its_spread_over_runs(quick):
     runs = [{"dtype": ["float32"]}] * 7 + [{"dtype": ["bfloat16"]}]
     shown = result(replace(quick, tables=quick.tables | {"spread": pd.DataFrame([line])}, runs=runs))
     assert "1.500 ± 0.250" in shown and "of 8 runs with other seeds, in bfloat16 and float32." in shown
+    changing = {"table": "comparisons.csv", "label": "a - b", "column": "verdict", "texts": "lower|higher"}
+    noted = replace(quick, tables=quick.tables | {"spread": pd.DataFrame([line, changing])}, runs=runs)
+    assert seeds(noted).endswith("depends on the run: a - b (lower, higher).") and "joint has 1.500 ± 0.250" in seeds(noted)
     without = {name: table for name, table in quick.tables.items() if name != "spread"}
     assert "±" not in result(replace(quick, tables=without, runs=[]))
+    assert seeds(replace(quick, runs=[])) == ""
 
 
 def test_a_block_without_a_profile_takes_the_largest_that_has_it(copy):

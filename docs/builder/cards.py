@@ -113,6 +113,19 @@ def runs_note(reference: Reference) -> str:
             f"seeds, in {' and '.join(kinds)}." if reference.runs else "")
 
 
+def seeds(reference: Reference) -> str:
+    """Which verdicts of the comparisons change from run to run; "" where no spread was measured."""
+    if not reference.runs: return ""
+    spread = reference.tables["spread"]
+    found = spread[(spread["table"] == "comparisons.csv") & (spread["column"] == "verdict")]
+    changing = [f"{line.label} ({line.texts.replace('|', ', ')})" for line in found.itertuples()]
+    verdict = f"depends on the run: {'; '.join(changing)}" if changing else "is the same in all"
+    return (f"Over {len(reference.runs)} runs with other seeds joint has "
+            f"{over_runs(reference, 'joint_rmse_va')}, separate "
+            f"{over_runs(reference, 'separate_rmse_va')} (mean ± standard deviation); what the "
+            f"interval of a difference says {verdict}.")
+
+
 def result(reference: Reference) -> str:
     """The macro measures beside the constant predictor's and the paper's."""
     macro = reference.table2().loc["macro"].to_dict()
@@ -187,11 +200,13 @@ def limits(reference: Reference) -> str:
     points = [
         f"Largest error: {_row_label(worst)}, RMSE_VA {joint[worst]:.3f}; "
         f"smallest: {_row_label(joint.idxmin())}, {joint.min():.3f}.",
-        "Pairs on which the constant predictor has a lower RMSE_VA than the joint system: "
+        "By number alone (single pairs are not tested), the constant predictor has a lower RMSE_VA "
+        "than the joint system on: "
         f"{where(table['constant_rmse_va'] < joint)}.",
-        "Pairs on which the separate encoders have a lower RMSE_VA than the joint system: "
+        "By number alone, the separate encoders have a lower RMSE_VA than the joint system on: "
         f"{where(table['separate_rmse_va'] < joint)}.",
-        "Pairs on which the separate encoders' arousal correlates better than the joint system's: "
+        "By number alone, the separate encoders' arousal correlates better than the joint system's "
+        "on: "
         f"{where(table['separate_pcc_a'] > table['joint_pcc_a'])}.",
         "Pairs on which the interval of the joint system's arousal correlation includes zero: "
         f"{where(table['joint_pcc_a_low'] < 0)}."]
@@ -247,5 +262,5 @@ def defects(reference: Reference) -> str:
 
 CARD_BLOCKS: dict[str, Callable[[Reference], str]] = {
     function.__name__: function for function in (
-        scale, result, models, training, rows, scores, pairs, limits, cost, corpus, languages,
-        defects)}
+        scale, result, seeds, models, training, rows, scores, pairs, limits, cost, corpus,
+        languages, defects)}
