@@ -307,6 +307,6 @@ def _quieten_transformers() -> None:
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
 
 def _lasting_name(name: str) -> str:
-    "A model name that means the same anywhere: a whole path, a commit of the hub."
+    "A model name that means the same anywhere: a whole path, a pinned commit of the hub."
     if Path(name).is_dir(): return str(Path(name).resolve())
-    return name if name in MODELS else f"{name.partition('@')[0]}@{_commit_of(name)}"
+    return f"{name}@{HUB[name].commit}" if name in HUB else name
