@@ -10,9 +10,10 @@ from builder.results import committed_records, reference_profiles
 from dimabsa_nb.corpus import DOMAINS, LANGUAGES
 from dimabsa_nb.explorer import LANGUAGE_TAGS
 from dimabsa_nb.metrics import MEASURES
-from dimabsa_nb.profiles import ON_DEMAND, read_profile
+from dimabsa_nb.profiles import read_profile
 from dimabsa_nb.records import Record
 from dimabsa_nb.report import _row_label
+from dimabsa_nb.stages import ON_DEMAND
 from dimabsa_nb.tables import NAMES, _format_cell, markdown_table, paper_table
 from dimabsa_nb.weights import licence
 
