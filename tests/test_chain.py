@@ -92,7 +92,8 @@ def test_another_seed_gives_other_predictions(undisturbed, tmp_path):
 
 def test_ablations_answer_what_has_run(undisturbed, tmp_path):
     root = shutil.copytree(undisturbed, tmp_path / "copy")
-    only = "33_train_encoder@joint-none", "33_train_encoder@joint-43", "32_extract_guidance@hard", "97_guidance_effect"
+    only = ("33_train_encoder@joint-none", "33_train_encoder@joint-43", "32_extract_guidance@hard", "97_guidance_effect",
+            "38_curve_coarse@valence-1000", "38_curve_encoder@joint-1000", "98_learning_curves")
     dimabsa(root, "run", "smoke", *(word for stage in only for word in ("--only", stage)))
     before = {stage: outputs for stage, outputs in records(root).items() if stage in records(undisturbed)}
     assert before == records(undisturbed)
@@ -106,6 +107,8 @@ def test_ablations_answer_what_has_run(undisturbed, tmp_path):
     assert settings[only[2]]["upstream"].keys() >= {"31_train_coarse@arousal-hard"}
     rows = read_jsonl(root / f"runs/smoke/{only[2]}/arousal.jsonl")
     assert len(rows) < len(read_jsonl(root / "runs/smoke/32_extract_guidance/arousal.jsonl"))
+    points = pd.read_csv(root / "runs/smoke/98_learning_curves/results/learning_curves.csv")
+    assert points["what"].tolist() == ["valence", "joint"] and (points["rows"] < 1000).all() and points["ratio"].between(0.3, 3).all()
 
 
 def test_second_run_is_cached_and_quick(undisturbed):
