@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
 import nbformat
+import pandas as pd
 import pytest
 from builder.api import api_section, code_span, definitions, function_fields, line_comments, literal
 from builder.chapters import Chapter, chapter, chapters
@@ -137,13 +138,13 @@ def test_a_paper_notebook_shows_what_its_run_published():
     assert record_of(REPOSITORY, "99_nothing") is None
 
 
-@pytest.mark.parametrize("stage", ["91_dataset", "92_main_results", "93_ablations", "94_speed", "95_screening"])
+@pytest.mark.parametrize("stage", ["91_dataset", "92_main_results", "93_ablations", "94_speed", "95_screening", "96_claims"])
 def test_every_published_table_and_figure_is_shown(stage):
     record = record_of(REPOSITORY, stage)
     cells = nbformat.read(REPOSITORY / f"nbs/{stage}.ipynb", 4).cells
     shown = "\n".join(text for cell in cells for text in committed_outputs(REPOSITORY, record, cell))
     names = [name.split("/", 1)[1] for name in record.outputs if re.match(r"results/.*csv$|figures/.*svg$", name)]
-    assert [name for name in names if f"/quick/{name}" not in shown] == []
+    assert [name for name in names if f"/{record.profile}/{name}" not in shown] == []
 
 
 def test_the_picture_shows_every_module_and_no_upward_arrow():
@@ -278,6 +279,20 @@ def test_home(tab, site):
     assert tab.locator("pre", has_text="make reproduce").count() == 1
     for name in ("The system on one page", "Use your own data", "Re-run with other parameters", "What the paper says and what we found", "Glossary", "How to cite", "A tour in one minute", "03 metrics", "20 EmoLoom: corpora", "93 ablations"):
         assert tab.locator("nav a", has_text=name).count() >= 1, name
+
+
+def test_the_verdicts_can_be_filtered(tab, site):
+    verdicts = pd.read_csv(REPOSITORY / "results/claims/ledger.csv", keep_default_na=False)
+    tab.goto((site / "ledger.html").as_uri())
+    table, said = tab.locator("table", has_text="checked in").last, tab.locator("form.ledger-filters output")
+    assert said.inner_text() == f"{len(verdicts)} of {len(verdicts)} statements"
+    for verdict, count in verdicts.verdict.value_counts().items():
+        tab.get_by_label("verdict").select_option(verdict)
+        assert table.locator("tbody tr:visible").count() == count and said.inner_text().startswith(f"{count} of")
+    tab.get_by_label("verdict").select_option("")
+    tab.get_by_label("place").select_option("Table 2")
+    tab.get_by_label("words").fill("kimi")
+    assert table.locator("tbody tr:visible").count() == 11
 
 
 def test_search_finds_rmse_va_and_its_page(tab, site):
