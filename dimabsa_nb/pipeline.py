@@ -6,13 +6,16 @@
 __all__ = ['PATHS', 'Stage', 'Chain', 'stale_stages', 'run_chain']
 
 # %% ../nbs/16_pipeline.ipynb #f416c628
+import json
 import logging
 import os
 import re
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from .core import UserError, write_atomic, write_json
@@ -54,6 +57,7 @@ class Chain:
 # parameters that name files: their content counts, not their place
 PATHS = "affect", "data", "released"
 
+# %% ../nbs/16_pipeline.ipynb #a16b0401
 def _from_root(chain: Chain, path: str | Path) -> str:
     "Write a path as it is given from the repository's root."
     inside = Path(path).is_relative_to(chain.root)
@@ -74,6 +78,7 @@ def _parameters_yaml(chain: Chain, stage: Stage) -> str:
 # %% ../nbs/16_pipeline.ipynb #deb0d7a5
 _MODEL_NAMES = "model", "base", "candidate" # parameters that name a model
 
+# %% ../nbs/16_pipeline.ipynb #a16b0402
 def _auto_dtype() -> str:
     "What the dtype `auto` means here; torch is asked only where the environment does not say."
     if said := os.environ.get("DIMABSA_DTYPE"): return said
@@ -129,6 +134,7 @@ def _process_folder(chain: Chain, stage: Stage, rank: int) -> Path:
     partial = _partial_folder(chain, stage)
     return partial/".processes"/str(rank) if rank else partial
 
+# %% ../nbs/16_pipeline.ipynb #a16b0403
 def _execute_notebook(chain: Chain, stage: Stage, shown: bool, rank: int = 0):
     "Run a stage's notebook with papermill, as one process of the stage."
     import papermill
@@ -261,6 +267,7 @@ def _with_inputs(chain: Chain, stages: list[Stage]) -> list[Stage]:
         if name in names: names |= {*filter(chain.has_run, stage.upstream.values())}
     return [stage for name, stage in chain.stages.items() if name in names]
 
+# %% ../nbs/16_pipeline.ipynb #a16b0404
 def _refuse_changes(chain: Chain, stages: list[Stage] | tuple = ()):
     """Raises UserError if the run departs from its profile, or if a stage that it reuses ran with
     other parameters or input files, so that it cannot be published."""
@@ -341,6 +348,42 @@ def _check_processes(stages: list[Stage]):
         try: check_processes(stage.parameters["processes"], stage.parameters.get("batch_size", 0))
         except UserError as error: raise UserError(f"{stage.name}: {error}") from None
 
+# %% ../nbs/16_pipeline.ipynb #a16b0302
+def _prospect(chain: Chain, stages: list[Stage], now: Stage, force: bool = False) -> str:
+    "A stage's place in the chain, and what is left by the last records, if each has one."
+    number = stages.index(now)
+    plan = stale_stages(chain, stages[number:], force, True)
+    left = [stage for stage, _, reason in plan if reason]
+    folders = chain.folder(""), chain.root/"results"/chain.profile/"records"
+    past = [next((path for path in (folders[0]/stage.name/"record.json",
+                                    folders[1]/f"{stage.name}.json") if path.is_file()), None)
+            for stage in left]
+    place = f"{number + 1} of {len(stages)}"
+    if None in past: return place
+    seconds = sum(json.loads(path.read_bytes())["seconds"] for path in past)
+    return f"{place}, about {max(1, round(seconds / 60))} min left in all"
+
+# %% ../nbs/16_pipeline.ipynb #a16b0303
+@contextmanager
+def _heartbeat(say: Callable[[str], object], words: str, every: float = 60.0) -> Iterator[None]:
+    "Say once a minute, where there is no terminal with a bar, how long a stage has been running."
+    ended, start = threading.Event(), time.monotonic()
+    def beat():
+        while not ended.wait(every):
+            say(f"{words}: {(time.monotonic() - start) / 60:.0f} min so far")
+    thread = threading.Thread(target=beat, daemon=True)
+    if not sys.stderr.isatty(): thread.start()
+    try: yield
+    finally:
+        ended.set()
+        if thread.is_alive(): thread.join()
+
+# %% ../nbs/16_pipeline.ipynb #a16b0306
+def _run_aloud(chain: Chain, stage: Stage, parts: dict, place: str, say: Callable):
+    "Run a stage, and say how long it takes."
+    with _heartbeat(say, f"{stage.name}, {place}"): record = _run_stage(chain, stage, parts)
+    say(f"{stage.name}: done in {record.seconds:.0f} s")
+
 # %% ../nbs/16_pipeline.ipynb #b95d7ae5
 def run_chain(chain: Chain,  # the chain
     stages: list[Stage],  # the stages to check, in order
@@ -360,7 +403,9 @@ def run_chain(chain: Chain,  # the chain
     with lock:
         for line in chain.notes: say(line)
         for stage, parts, reason in stale_stages(chain, stages, force):
-            say(f"{stage.name}: {reason or 'done before'}")
+            place = _prospect(chain, stages, stage, force) if reason else ""
+            shown = f" ({place})" * (bool(place) and sys.stderr.isatty())
+            say(f"{stage.name}: {reason or 'done before'}{shown}")
             if force: shutil.rmtree(_partial_folder(chain, stage), ignore_errors=True)
-            if reason: say(f"{stage.name}: done in {_run_stage(chain, stage, parts).seconds:.0f} s")
+            if reason: _run_aloud(chain, stage, parts, place, say)
         if publish: _publish(chain, _with_inputs(chain, stages))

@@ -289,6 +289,7 @@ def resolve_corpus(chain: Chain,  # changed in place
             chain.notes.append(f"{missing}going on with corpus={fallback!r} ({why}); DIMABSA_DATA "
                                "can name them")
             chain.changes.append(f"corpus={fallback!r} in place of 'official'")
+    chain.notes, chain.changes = [*dict.fromkeys(chain.notes)], [*dict.fromkeys(chain.changes)]
     return chain
 
 # %% ../nbs/17_profiles.ipynb #52951c49

@@ -127,6 +127,7 @@ def _memory_gb(groups: str | Path = "/sys/fs/cgroup") -> float:
         if text.isdigit(): sizes.append(int(text))
     return round(min(sizes) / 1e9, 1)
 
+# %% ../nbs/14_records.ipynb #a16b0405
 def _gpus() -> list[dict[str, object]]:
     "NVIDIA's GPUs, as the driver's own tool lists them."
     query = "nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader,nounits"
@@ -194,6 +195,7 @@ def _names_in(nodes: list[ast.AST]) -> set[str | None]:
     names = {getattr(node, "id", None) or getattr(node, "attr", None) for node in inner}
     return names | {node.name for node in inner if isinstance(node, ast.alias) and node.asname}
 
+# %% ../nbs/14_records.ipynb #a16b0406
 def _names_defined(node: ast.stmt) -> set[str]:
     "Name what a statement defines: functions, classes, constants and imports."
     plain = isinstance(node, ast.FunctionDef) and not node.decorator_list
