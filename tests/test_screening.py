@@ -126,21 +126,25 @@ def screened(tmp_path_factory):
     return root
 
 
-# a candidate that emits no JSON is scored, ranked last, and explained by its codes; the baselines stand in the same table
-def test_untrained_candidates_rank_last(screened):
+# a candidate that emits no JSON is scored inside the closed set, and its free answers are explained by their codes; the baselines stand in the same table
+def test_untrained_candidates_are_not_worth_training(screened):
     folder = screened/"results/smoke/screening"
     ranked = pd.read_csv(folder/"ranked.csv")
     untrained = ranked.system.str.startswith("tiny-random-qwen3")
-    assert len(ranked) == 4 and ranked.index[untrained].tolist() == [2, 3] and (ranked["ParseOK"] == (~untrained).astype(float)).all()
-    assert (ranked["Macro-F1"][untrained] == 0).all() and (ranked["skill"][untrained] == 0).all() and ranked["Macro-F1 parseable"][untrained].isna().all()
+    assert len(ranked) == 6 and untrained.sum() == 2 and (ranked["ParseOK"] == 1).all()
+    worth = pd.read_csv(folder/"worth.csv")
+    assert len(worth) == 8 and (worth["worth training"] == "no").all() and "is not worth training" in (folder/"worth.md").read_text()
+    contract = pd.read_csv(folder/"contract.csv")
+    assert len(contract) == 8 and (contract["ParseOK"] == 0).all() and (contract["closed texts"] == [8, 6, 6, 4] * 2).all() and (contract["free texts"] == [4, 3, 3, 2] * 2).all()
+    assert set(contract.corpus) == {"goemotions", "dailydialog", "emobank", "empatheticdialogues"}
     codes = pd.read_csv(folder/"codes.csv")
     assert (codes[list(CODES)].sum(axis=1) == codes.texts).all() and (codes.ok == 0).all()
     assert "SYNTHETIC" in (folder/"ranked.md").read_text()
     summary = (folder/"summary.md").read_text()
     assert 2 <= summary.count(".\n") + summary.count(". ") <= 5 and "The best model is clearly below the best baseline in" in summary
-    assert {path.stem for path in folder.glob("*.tex")} >= {"ranked", "zero_shot", "verdicts", "corpora", "vad", "codes", "cost", "coarse", "decided"}
+    assert {path.stem for path in folder.glob("*.tex")} >= {"ranked", "worth", "verdicts", "corpora", "vad", "contract", "codes", "cost", "coarse", "decided"}
     differs = pd.read_csv(folder/"cost.csv")["KV-on differs"].str.extract(r"^(\d+) of (\d+)$").astype(int)
-    assert differs[1].tolist() == [10, 20] * 2 and (differs[0] <= differs[1]).all()
+    assert differs[1].tolist() == [12, 12, 24] * 2 and (differs[0] <= differs[1]).all()
     if os.environ["DIMABSA_DTYPE"] == "float32": assert (differs[0] == 0).all()  # in bfloat16 near ties fall either way
     assert set(json.loads((screened/"figures/smoke/screening/captions.json").read_text())) == {"budget"}
 
@@ -150,10 +154,10 @@ def test_a_screening_leaves_its_record(screened):
     record = json.loads((screened/"runs/smoke/34_screen_model@first/record.json").read_text())
     measured = record["metrics"]
     assert record["parameters"]["candidate"] == measured["candidate"] == "tiny-random-qwen3" and not measured["stopped"]
-    assert measured["declared"]["trained"] == {"goemotions": 8, "dailydialog": 6, "emobank": 6} and len(measured["prompt_sha256"]) == 64
-    assert set(measured["seconds"]) >= {"zero-shot, goemotions", "training", "trained, emobank", "trained, coarse arousal"} and record["peak_memory_mb"] > 0
+    assert measured["declared"]["closed"] == {"goemotions": 8, "dailydialog": 6, "emobank": 6, "empatheticdialogues": 4} and measured["weak_rows"] == 4 and len(measured["prompt_sha256"]) == 64
+    assert set(measured["seconds"]) >= {"zero-shot, goemotions", "training", "trained, emobank", "closed, empatheticdialogues", "trained, coarse arousal"} and record["peak_memory_mb"] > 0
     lines = [json.loads(line) for line in (screened/"runs/smoke/34_screen_model@first/trained_goemotions.jsonl").read_text().splitlines()]
-    assert len(lines) == 8 and {"key", "id", "code", "output", "cache_agrees", "gold_labels", "lenient_code", "prompt_sha256"} <= set(lines[0])
+    assert len(lines) == 4 and {"key", "id", "code", "output", "cache_agrees", "gold_labels", "lenient_code", "prompt_sha256"} <= set(lines[0])
     output = next(line["output"] for line in lines if len(line["output"]) > 8)
     published = [path.read_text() for path in (screened/"results").rglob("*") if path.is_file()]
     assert not any(json.dumps(output)[1:-1] in text for text in published)

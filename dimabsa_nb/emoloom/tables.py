@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['Systems', 'read_candidates', 'ranked_systems', 'shared_facts', 'provenance_sentence', 'ranked_table', 'corpora_table',
-           'axes_table', 'comparison_verdicts', 'codes_table', 'cost_table', 'digits_table', 'screening_summary',
-           'budget_points', 'budget_figure']
+           'axes_table', 'comparison_verdicts', 'worth_table', 'worth_sentence', 'codes_table', 'contract_table',
+           'cost_table', 'digits_table', 'read_guides', 'prediction_table', 'rank_correlations', 'prediction_words',
+           'rankings_figure', 'screening_summary', 'budget_points', 'budget_figure']
 
 # %% ../../nbs/25_emoloom_tables.ipynb #05f3c3c8
 import json
@@ -22,7 +23,7 @@ from ..tables import figure_style, profile_words
 from .corpora import VAD_AXES
 from .contract import CODES
 from .decoding import ASKED, AXES, PHASES, TASKS
-from .scores import evaluate_answers, _measure_of, _resampled
+from .scores import evaluate_answers, _measure_of, _resampled, _SPACES
 
 # %% ../../nbs/25_emoloom_tables.ipynb #5eb4655b
 Systems = dict[str, dict[str, pd.DataFrame]]  # system -> corpus -> answers with gold
@@ -48,7 +49,7 @@ def read_candidates(
 
 # %% ../../nbs/25_emoloom_tables.ipynb #87567156
 def ranked_systems(candidates: list[dict],  # see `read_candidates`
-    phase: str = "trained",  # a key of `PHASES`
+    phase: str = "closed",  # a key of `PHASES`
 ) -> tuple[Systems, Systems]:  # the candidates, and the baselines on the texts they were asked
     "Everything that is scored after a phase, by name."
     models = {f"{candidate['metrics']['candidate']} {PHASES[phase]}": candidate["answers"][phase]
@@ -81,13 +82,16 @@ def provenance_sentence(candidates: list[dict],  # see `read_candidates`
 ) -> str:  # the end of a caption
     "Say which texts were asked, of how many, and after which training."
     metrics = candidates[0]["metrics"]
-    asked = ", ".join(f"{corpus} {split} {metrics['declared']['trained'][corpus]} of "
+    asked = ", ".join(f"{corpus} {split} {metrics['declared']['closed'][corpus]:,} of "
                       f"{metrics['of'][corpus]:,}" for corpus, split in TASKS.items())
-    first = ", ".join(str(metrics["declared"]["zero-shot"][corpus]) for corpus in TASKS)
+    zero, free = (", ".join(str(metrics["declared"][phase][corpus]) for corpus in TASKS)
+                  for phase in ("zero-shot", "trained"))
     kind = "SYNTHETIC" if metrics["corpora"] == "synthetic" else "official"
     stopped = [other["metrics"]["candidate"] for other in candidates if other["metrics"]["stopped"]]
-    return (f"{kind} emotion corpora: {asked}; zero-shot the first {first} of these; after LoRA on "
-            f"{metrics['train_rows']} GoEmotions texts; {profile_words(profile, caption)}."
+    gold = metrics["train_rows"] - metrics["weak_rows"]
+    return (f"{kind} emotion corpora: {asked}; by free decoding the first {free} of these, and "
+            f"before any training {zero}; LoRA on {gold:,} texts of GoEmotions and "
+            f"{metrics['weak_rows']:,} of EmpatheticDialogues; {profile_words(profile, caption)}."
             + f" Stopped by the budget: {', '.join(stopped)}." * bool(stopped))
 
 # %% ../../nbs/25_emoloom_tables.ipynb #c7af46aa
@@ -209,6 +213,41 @@ def comparison_verdicts(models: Systems,  # the candidates
     return pd.DataFrame(lines, columns=["corpus", "measure", "best model", "score", "best baseline",
                                         "its score", "95 % of the difference", "verdict"])
 
+# %% ../../nbs/25_emoloom_tables.ipynb #eab6a3f5
+_RIVALS = "majority label + constant VAD", "TF-IDF + linear"
+_WORTH = ["candidate", "labels", "rival", "Macro-F1", "its Macro-F1", "95 % of the difference",
+          "verdict"]
+
+def worth_table(models: Systems,  # the candidates
+    baselines: Systems,  # the baselines
+    facts: dict[str, dict],  # see `shared_facts`
+    samples: int = 1000,  # resamples
+    seed: int = 0,  # of the draws
+) -> pd.DataFrame:  # a row a candidate, label space and rival; "worth training" is the candidate's
+    "Compare each candidate with each rival on GoEmotions, by a paired bootstrap over rows."
+    lines = []
+    for name, answers in models.items():
+        for space, rival in ((space, rival) for space in _SPACES for rival in _RIVALS):
+            if ASKED not in answers or rival not in baselines: continue
+            measure = lambda frame: _measure_of(frame, facts[ASKED]["constant"], "macro_f1", space)
+            lines.append([name, space, rival, *_comparison(answers[ASKED], baselines[rival][ASKED],
+                                                           measure, samples, seed)])
+    table = pd.DataFrame(lines, columns=_WORTH)
+    beats = (table["verdict"] == "beats it").groupby(table["candidate"]).transform("all")
+    return table.assign(**{"worth training": np.where(beats, "yes", "no")})
+
+# %% ../../nbs/25_emoloom_tables.ipynb #cc1c4917
+def worth_sentence(table: pd.DataFrame,  # see `worth_table`
+) -> str:  # Markdown
+    "Say of each candidate whether it is worth training."
+    lines = []
+    for name, rows in table.groupby("candidate", sort=False):
+        lost = [f"{row.rival} in {row.labels}" for row in rows.itertuples()
+                if row.verdict != "beats it"]
+        lines.append(f"{name} does not clearly beat {', '.join(lost)}: it is not worth training."
+                     if lost else f"{name} beats the majority label and the linear model.")
+    return " ".join(lines)
+
 # %% ../../nbs/25_emoloom_tables.ipynb #7c5a98fa
 def codes_table(models: Systems,  # the candidates, see `ranked_systems`
 ) -> pd.DataFrame:  # one row a system and corpus, one column a code
@@ -219,11 +258,31 @@ def codes_table(models: Systems,  # the candidates, see `ranked_systems`
     return pd.DataFrame(lines, columns=["system", "corpus", "texts", *CODES])
 
 # %% ../../nbs/25_emoloom_tables.ipynb #0ea6655f
+def contract_table(candidates: list[dict],  # see `read_candidates`
+) -> pd.DataFrame:  # one row a candidate and corpus
+    "How often free decoding keeps the contract, and says what the closed set said."
+    lines = []
+    for candidate in candidates:
+        before, free, closed = (candidate["answers"][phase] for phase in PHASES)
+        for corpus, ours in closed.items():
+            rates = {name: (by[corpus]["code"] == "ok").mean() if corpus in by else np.nan
+                     for name, by in (("zero-shot ParseOK", before), ("ParseOK", free))}
+            same, texts = np.nan, free.get(corpus, ours[:0])
+            both = texts.merge(ours, on="id", suffixes=("", "_closed"))
+            if len(both): same = np.mean([one == other for one, other in
+                                          zip(both["labels"], both["labels_closed"])])
+            lines.append({"candidate": candidate["metrics"]["candidate"], "corpus": corpus,
+                          "free texts": len(texts), **rates, "same labels": same,
+                          "closed texts": len(ours),
+                          "first choice throughout": ours["free"].mean()})
+    return pd.DataFrame(lines)
+
+# %% ../../nbs/25_emoloom_tables.ipynb #7d8717d9
 def _phase_seconds(metrics: dict, phase: str) -> tuple[float, float]:
     "Seconds of a phase's decoding, and of the training before it."
     decoding = sum(seconds for name, seconds in metrics["seconds"].items()
                    if name.startswith(phase) and "coarse" not in name)
-    return decoding, metrics["seconds"].get("training", 0.0) if phase == "trained" else 0.0
+    return decoding, metrics["seconds"].get("training", 0.0) if phase == "closed" else 0.0
 
 # %% ../../nbs/25_emoloom_tables.ipynb #0b54c757
 def cost_table(candidates: list[dict],  # see `read_candidates`
@@ -238,10 +297,11 @@ def cost_table(candidates: list[dict],  # see `read_candidates`
             lines.append({
                 "candidate": metrics["candidate"], "phase": PHASES[phase],
                 "declared": sum(metrics["declared"][phase].values()), "asked": total("asked"),
-                "training texts": metrics["train_rows"] if phase == "trained" else 0,
+                "training texts": 0 if phase == "zero-shot" else metrics["train_rows"],
                 "tokens written": total("tokens"), "tokens read": total("prompt_tokens"),
                 "KV-on differs": f"{total('cache_disagrees')} of {total('asked')}",
                 "decoding seconds": decoding, "training seconds": training,
+                "texts a second": total("asked") / decoding if decoding else np.nan,
                 "peak memory MB": metrics.get("peak_memory_mb", np.nan)})
     return pd.DataFrame(lines)
 
@@ -261,8 +321,9 @@ def digits_table(candidates: list[dict],  # see `read_candidates`
     ranked: pd.DataFrame,  # see `ranked_table`
 ) -> pd.DataFrame:  # one row a candidate and phase, best mean RMSE first
     "Each candidate as a coarse predictor, with the constant and the EmoLoom rank beside it."
-    quality = {f"{metrics['candidate']} {PHASES[phase]}": metrics["coarse"].get(phase, {})
-               for metrics in (other["metrics"] for other in candidates) for phase in PHASES}
+    quality = {f"{metrics['candidate']} {PHASES[shown]}": metrics["coarse"].get(phase, {})
+               for metrics in (other["metrics"] for other in candidates)
+               for phase, shown in (("zero-shot", "zero-shot"), ("trained", "closed"))}
     quality = {system: values for system, values in quality.items() if len(values) == len(DIGITS)}
     if not quality: return pd.DataFrame(columns=["rank", "system", "mean RMSE"])
     quality[_CONSTANT] = {name: values | {"rmse": values["constant_rmse"]}
@@ -272,6 +333,114 @@ def digits_table(candidates: list[dict],  # see `read_candidates`
     ranks = dict(zip(ranked["system"], ranked["rank"]))
     table["EmoLoom rank"] = pd.array([ranks.get(name, pd.NA) for name in quality], dtype="Int64")
     return _ranked(table, "mean RMSE", ascending=True)
+
+# %% ../../nbs/25_emoloom_tables.ipynb #c0ca08e7
+def read_guides(
+    folders: Iterable[str | Path],  # of the runs of `38_guide_encoder`; empty names are skipped
+) -> dict[str, dict]:  # candidate -> metrics, errors (measure -> squared error of each row)
+    "Read what the candidates' real work left."
+    guides = {}
+    for folder in map(Path, filter(None, folders)):
+        errors = read_jsonl(folder/"errors.jsonl").sort_values("row").groupby("measure")["squared"]
+        metrics, errors = read_metrics(folder), {name: one.to_numpy() for name, one in errors}
+        guides[metrics["candidate"]] = {"metrics": metrics, "errors": errors}
+    return guides
+
+def _rank_correlation(one: list[float], other: list[float]) -> float:
+    "Spearman's; NaN where a side has no order."
+    first, second = (pd.Series(values).rank() for values in (one, other))
+    return round(float(first.corr(second)), 6) if first.std() and second.std() else np.nan
+
+# %% ../../nbs/25_emoloom_tables.ipynb #19b109a8
+_WORK = "coarse digits", "encoder"
+
+def _work_measures(candidates: list[dict], guides: dict[str, dict],
+                   facts: dict[str, dict]) -> list[tuple]:
+    "Of each candidate that has done the work: name, metrics, Macro-F1 of rows, errors, texts."
+    found = []
+    for metrics, frame in ((other["metrics"], other["answers"]["closed"].get(ASKED))
+                           for other in candidates):
+        if frame is None or metrics["candidate"] not in guides: continue
+        screen = _measure_of(frame, facts[ASKED]["constant"], "macro_f1", "native")
+        found.append((metrics, screen, guides[metrics["candidate"]], len(frame)))
+    return found
+
+# %% ../../nbs/25_emoloom_tables.ipynb #515e1262
+def _resampled_ranks(found: list[tuple], measure: str, samples: int, seed: int) -> np.ndarray:
+    "The rank correlation of screening and work on resampled rows of both."
+    draw, (size,) = np.random.default_rng(seed), {texts for *_, texts in found}
+    errors = np.array([guide["errors"][measure] for _, _, guide, _ in found])
+    def once():
+        asked, worked = (draw.integers(0, n, n) for n in (size, errors.shape[1]))
+        return _rank_correlation([screen(asked) for _, screen, _, _ in found],
+                                 -errors[:, worked].mean(axis=1))
+    return np.array([once() for _ in range(samples)])
+
+# %% ../../nbs/25_emoloom_tables.ipynb #8d2d070f
+def prediction_table(candidates: list[dict],  # see `read_candidates`
+    guides: dict[str, dict],  # see `read_guides`
+    facts: dict[str, dict],  # see `shared_facts`
+) -> pd.DataFrame:  # a row a candidate that has done the work
+    "Each candidate's rank by screening and by work, and the seconds of both."
+    lines = []
+    for metrics, screen, guide, texts in _work_measures(candidates, guides, facts):
+        rmse = {f"{name} RMSE": guide["errors"][name].mean()**0.5 for name in _WORK}
+        lines.append({"candidate": metrics["candidate"], "Macro-F1": screen(np.arange(texts)),
+                      **rmse, "screening seconds": sum(metrics["seconds"].values()),
+                      "working seconds": sum(guide["metrics"]["seconds"].values())})
+    table = pd.DataFrame(lines)
+    if lines: table["rank by screening"] = table["Macro-F1"].rank(ascending=False)
+    for name in _WORK if lines else (): table[f"rank by {name}"] = table[f"{name} RMSE"].rank()
+    return table
+
+# %% ../../nbs/25_emoloom_tables.ipynb #0c4aee64
+def rank_correlations(candidates: list[dict],  # see `read_candidates`
+    guides: dict[str, dict],  # see `read_guides`
+    facts: dict[str, dict],  # see `shared_facts`
+    samples: int = 1000,  # resamples
+    seed: int = 0,  # of the draws
+) -> pd.DataFrame:  # measure, candidates, rank correlation, low, high; none for one candidate
+    "Spearman's correlation of the ranks by screening and by work, with its interval."
+    found, lines = _work_measures(candidates, guides, facts), []
+    for measure in _WORK if len(found) > 1 else ():
+        whole = _rank_correlation([screen(np.arange(texts)) for _, screen, _, texts in found],
+                                  [-guide["errors"][measure].mean() for _, _, guide, _ in found])
+        interval = percentile_interval(_resampled_ranks(found, measure, samples, seed))
+        lines.append([measure, len(found), whole, *interval])
+    return pd.DataFrame(lines, columns=["measure", "candidates", "rank correlation", "low", "high"])
+
+# %% ../../nbs/25_emoloom_tables.ipynb #16c1813a
+def prediction_words(table: pd.DataFrame,  # see `prediction_table`
+    correlations: pd.DataFrame,  # see `rank_correlations`
+) -> str:  # Markdown, three sentences; empty without two candidates
+    "Answer whether the screening predicts the work, from the numbers."
+    if not len(correlations): return ""
+    order = lambda name: ", ".join(table.sort_values(f"rank by {name}")["candidate"])
+    said = ["{measure} {rank correlation:.2f} [{low:.2f}, {high:.2f}]".format(**row)
+            for row in correlations.to_dict("records")]
+    if (correlations["low"] > 0).all(): verdict = "the screening predicts the work"
+    elif (correlations["high"] < 0).any(): verdict = "the screening misleads"
+    else: verdict = "these candidates cannot tell whether the screening predicts"
+    cost = table["screening seconds"].sum() / table["working seconds"].sum()
+    return (f"Best first, by screening: {order('screening')}; by coarse digits: {order(_WORK[0])}; "
+            f"by the encoder under their guidance: {order(_WORK[1])}. Rank correlation with the "
+            f"screening, 95 %: {'; '.join(said)}: {verdict}. The screening took {cost:.1f} times "
+            "the seconds of the work itself.")
+
+# %% ../../nbs/25_emoloom_tables.ipynb #c07453ad
+def rankings_figure(table: pd.DataFrame,  # see `prediction_table`
+) -> plt.Figure:
+    "A line a candidate through its three ranks, best on top."
+    figure_style()
+    figure, axes = plt.subplots(figsize=(5, 0.5 * len(table) + 1.2), layout="constrained")
+    columns = [f"rank by {name}" for name in ("screening", *_WORK)]
+    for row in table.to_dict("records"):
+        axes.plot(columns, [row[column] for column in columns], marker="o")
+        axes.annotate(row["candidate"], (2, row[columns[-1]]), xytext=(8, 0), va="center",
+                      textcoords="offset points")
+    axes.set(ylabel="rank", ylim=(len(table) + 0.5, 0.5), xlim=(-0.2, 3.2),
+             yticks=range(1, len(table) + 1))
+    return figure
 
 # %% ../../nbs/25_emoloom_tables.ipynb #92e49b3f
 _OUTCOMES = {"beats it": "The best model clearly beats the best baseline in {}.",
@@ -305,7 +474,8 @@ def budget_points(candidates: list[dict],  # see `read_candidates`
     points = []
     for candidate in candidates:
         spent, metrics = 0.0, candidate["metrics"]
-        for phase, answers in candidate["answers"].items():
+        for phase in ("zero-shot", "closed"):
+            answers = candidate["answers"][phase]
             spent += sum(_phase_seconds(metrics, phase))
             scores = {corpus: evaluate_answers(frame, facts[corpus]["constant"], space="native")
                       for corpus, frame in answers.items()}

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from ..core import UserError
 from ..packed import ATTENTION_NAME, token_batches, trailing_states, trailing_states_padded
 from ..train import Schedule, _fingerprint, fit
-from .corpora import EKMAN, LABELS, VAD_AXES, WORD, Lexicon, to_ekman
+from .corpora import (EKMAN, LABELS, VAD_AXES, WORD, Lexicon, to_ekman,
+                                        to_goemotions)
 from .contract import _prompt_ids, rationale, target_answer, _target_ids
 
 # %% ../../nbs/22_emoloom_training.ipynb #09d59be3
@@ -366,14 +367,16 @@ def training_rows(rows: pd.DataFrame,  # training rows with native labels, each 
     for name in rows["id"][~rows["usable"] | (rows["labels"].map(len) == 0)]:
         raise UserError(f"row {name!r} has no label to learn; train on usable rows with labels")
     native = rows["corpus"] == "goemotions"
-    if not ekman and not native.all():
-        raise UserError(f"{rows.loc[~native, 'corpus'].min()} has labels of its own; train on "
-                        "GoEmotions alone, or on Ekman's labels (ekman=True)")
+    mapped = rows["corpus"] == "empatheticdialogues"
+    if not ekman and not (native | mapped).all():
+        raise UserError(f"{rows.loc[~(native | mapped), 'corpus'].min()} has labels of its own; "
+                        "train on GoEmotions and EmpatheticDialogues, or with ekman=True")
     flipped = valence_flip(rows[native], lexicon, flip, seed) if flip else rows[:0]
     rows = pd.concat([rows, flipped], ignore_index=True)
-    mapped = (rows["corpus"] == "empatheticdialogues") & ekman
-    rows["pool"] = np.where(rows["id"].str.endswith("~flip") | mapped, "B", "A")
-    if ekman: rows["labels"] = [to_ekman(row.corpus, row.labels) for row in rows.itertuples()]
+    second = rows["id"].str.endswith("~flip") | (rows["corpus"] == "empatheticdialogues")
+    rows["pool"] = np.where(second, "B", "A")
+    names = to_ekman if ekman else to_goemotions
+    rows["labels"] = [names(row.corpus, row.labels) for row in rows.itertuples()]
     return rows
 
 # %% ../../nbs/22_emoloom_training.ipynb #8f049dee
