@@ -24,6 +24,7 @@ from .coarse import (_batch_probabilities, _causal_model, _digit_ids, add_lora,
 from .sampling import draw_epoch, sampling_weights
 from .encoder import (_encoder_backward, encoder_ids, new_encoder,
     _pooled_states, predict_values, row_guidance, start_at_probe)
+from .emoloom.speed import measure_emoloom
 from .tables import PALETTE
 from .baselines import (_accuracy_split, adapter_methods, benchmark, decoder_operations,
     encoder_operations, encoder_training_method, exactness, extraction_methods, gemma_gguf,
@@ -88,6 +89,7 @@ class Inputs:
     test: pd.DataFrame      # all usable test rows of the corpus
     guidance: Path          # the folder of the distributions
     folder: Path            # for what is streamed and kept between attempts
+    synthetic: bool = False # whether the run's corpora are invented
 
 def _line(name: str, ours: float, baseline: float | None, unit: str, ratio: float | None) -> dict:
     "A benchmark line without a limit."
@@ -360,13 +362,12 @@ def _train_one(method: str, model, sequences: list, rows: pd.DataFrame, settings
     if method == "padded":
         rates = [schedule.rate(step) for step in range(schedule.steps)]
         return padded_training(model, sequences, targets, order, rates)
-    def backward(epoch, batch):
-        drawn = order[batch]
-        return _encoder_backward(model, [sequences[k] for k in drawn], targets[drawn], 4096)
+    backward = lambda epoch, batch: _encoder_backward(
+        model, [sequences[k] for k in order[batch]], targets[order[batch]], 4096)
     fit(model, backward, schedule, folder / f"{method}-{seed}", seed=seed)
 
 MEASUREMENTS = {"extraction": _measure_extraction, "training": _measure_training,
-                "rows": _measure_rows, "aspects": _measure_aspects,
+                "rows": _measure_rows, "aspects": _measure_aspects, "emoloom": measure_emoloom,
                 "encoder": _measure_encoder, "accuracy": _measure_accuracy}
 
 # %% ../nbs/28_bench.ipynb #fd6a0150
@@ -378,7 +379,8 @@ _TARGETS = {  # benchmark -> (least ratio, or value where there is none; least s
     "LoRA training against the padded Hugging Face baseline": (8, 0.35),
     "LoRA training, peak memory": (3, None),
     "encoder prediction against the padded Hugging Face baseline": (3, None),
-    "encoder training, as in the profile, against the padded Hugging Face baseline": (2.5, None)}
+    "encoder training, as in the profile, against the padded Hugging Face baseline": (2.5, None),
+    "EmoLoom, training against the padded Hugging Face baseline": (5, None)}
 
 def _target_verdict(line: dict) -> str:
     "Whether a line reaches its target; nothing where it has none."
@@ -428,8 +430,7 @@ def speed_summary(lines: list[dict],  # benchmark lines
               for line in lines if line["name"] in shown]
     missed, judged = missed_targets(lines), sum(map(bool, map(_target_verdict, lines)))
     text = (f"Against the padded Hugging Face baseline on {machine_words(machine)}: "
-            f"{'; '.join(ratios)}. ")
-    text += f"{judged - len(missed)} of {judged} targets are reached."
+            f"{'; '.join(ratios)}. {judged - len(missed)} of {judged} targets are reached.")
     return text + (f" Missed: {'; '.join(missed)}." if missed else "") + "\n"
 
 # %% ../nbs/28_bench.ipynb #f6832cbc
@@ -482,9 +483,8 @@ def cost_figure(rows: pd.DataFrame,  # columns rows, cpu_seconds
 # %% ../nbs/28_bench.ipynb #772fe485
 def read_measurements(folders: list[Path | str],  # stage folders of `36_run_benchmark`
 ) -> tuple[list[dict], dict[str, pd.DataFrame], dict]:  # lines, name -> table, the machine
-    """The measurements that have run, all of one machine.
-
-    Raises UserError if none has run, or if two were made on different machines."""
+    """The measurements that have run, all of one machine.  Raises UserError if none has run, or if
+    two were made on different machines."""
     ran = [Path(folder) for folder in folders if (Path(folder) / "benchmarks.json").exists()]
     if not ran:
         raise UserError(f"{folders[0]}: holds no benchmarks.json; run `dimabsa bench` first")
