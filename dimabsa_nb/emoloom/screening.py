@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['ABLATED', 'write_baselines', 'phase_counts', 'check_size', 'coarse_sets', 'screen_digits', 'candidate_guidance',
-           'row_errors', 'ablate', 'ablation_table', 'ablation_differences', 'ablation_words', 'ablation_figure',
-           'ablation_sentence', 'screening_chain']
+           'row_errors', 'ablate', 'ablation_table', 'ablation_differences', 'ablation_figure', 'screening_chain']
 
 # %% ../../nbs/26_emoloom_screening.ipynb #7fdcbcc0
 import json
@@ -238,8 +237,6 @@ def ablate(model: str,  # the base model's name
     return pd.DataFrame(rows)
 
 # %% ../../nbs/26_emoloom_screening.ipynb #ca7d0066
-_DRAWN = "seed", "flipped", "drawn_from_b"  # what a run drew, not how well it did
-
 def ablation_table(
     lines: pd.DataFrame,  # setting, seed, and measures as floats: one line a setting and seed
 ) -> pd.DataFrame:  # one row a setting, in the order in which they came
@@ -269,19 +266,18 @@ def _paired_difference(gaps: pd.Series) -> list:
 def ablation_differences(
     lines: pd.DataFrame,  # see `ablation_table`
     full: str = "all on",  # the setting that the others are compared with
-) -> pd.DataFrame:  # setting, measure, mean difference, low, high, verdict
+) -> tuple[pd.DataFrame, str]:  # setting, measure, difference, low, high, verdict; in words
     "Each setting less the full recipe, paired by seed, with 95 % intervals (Student's t)."
     rows, base = [], lines[lines["setting"] == full].set_index("seed")
     for setting, runs in lines[lines["setting"] != full].groupby("setting", sort=False):
         for name in (name for name in ABLATED if name in lines):
             gaps = (runs.set_index("seed")[name] - base[name]).astype(float).dropna()
             rows.append([setting, ABLATED[name], *_paired_difference(gaps)])
-    return pd.DataFrame(rows, columns=["setting", "measure", "difference", "low", "high",
-                                       "verdict"])
+    columns = ["setting", "measure", "difference", "low", "high", "verdict"]
+    return (table := pd.DataFrame(rows, columns=columns)), _ablation_words(table)
 
 # %% ../../nbs/26_emoloom_screening.ipynb #af88b5ba
-def ablation_words(differences: pd.DataFrame,  # see `ablation_differences`
-) -> str:  # Markdown, a sentence a setting
+def _ablation_words(differences: pd.DataFrame) -> str:
     "Say what each part does, or that it does nothing that can be seen."
     sentences = []
     for setting, rows in differences.groupby("setting", sort=False):
@@ -306,19 +302,6 @@ def ablation_figure(differences: pd.DataFrame,  # see `ablation_differences`
         panel.axvline(0, color="0.5", linewidth=0.8, linestyle="--")
         panel.set(xlabel=measure)
     return figure
-
-# %% ../../nbs/26_emoloom_screening.ipynb #3c3a3e06
-def ablation_sentence(lines: pd.DataFrame,  # see `ablation_table`
-    full: str = "all on",  # the setting that the others are compared with
-) -> str:  # settings, each with its measures
-    "Say which settings leave the range that the full recipe's seeds cover, with every seed."
-    measures = [name for name in lines.select_dtypes("number") if name not in _DRAWN]
-    groups = lines.groupby("setting", sort=False)[measures]
-    low, high = groups.min(), groups.max()
-    outside = (low > high.loc[full]) | (high < low.loc[full])
-    named = [f"{setting} ({', '.join(outside.columns[row])})"
-             for setting, row in outside.iterrows() if row.any()]
-    return f"Every seed outside the range of {full}: {'; '.join(named) or 'in no setting'}."
 
 # %% ../../nbs/26_emoloom_screening.ipynb #66b5e697
 _SLOTS = "first", "second", "third", "fourth", "fifth"

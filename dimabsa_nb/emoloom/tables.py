@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['Systems', 'read_candidates', 'ranked_systems', 'shared_facts', 'provenance_sentence', 'ranked_table', 'corpora_table',
-           'axes_table', 'comparison_verdicts', 'worth_table', 'worth_sentence', 'codes_table', 'contract_table',
-           'cost_table', 'digits_table', 'read_guides', 'prediction_table', 'rank_correlations', 'prediction_words',
-           'rankings_figure', 'screening_summary', 'budget_points', 'budget_figure']
+           'axes_table', 'comparison_verdicts', 'worth_table', 'codes_table', 'contract_table', 'cost_table',
+           'digits_table', 'rank_prediction', 'rankings_figure', 'screening_summary', 'budget_points', 'budget_figure']
 
 # %% ../../nbs/25_emoloom_tables.ipynb #05f3c3c8
 import json
@@ -99,7 +98,6 @@ def _interval_text(low: float, high: float) -> str:
     "Print an interval; a dash where it is not defined."
     return "–" if np.isnan(low) else f"[{low:.2f}, {high:.2f}]"
 
-# the columns of a table of scores, also of an empty one
 _SCORES = ["system", "texts", "ParseOK", "Macro-F1", "95 % of F1", "Macro-recall", "VAD score",
            "95 % of VAD", "skill", "Macro-F1 parseable", "Macro-recall parseable",
            "VAD score parseable", "lenient ParseOK", "lenient Macro-F1"]
@@ -173,6 +171,7 @@ _QUESTIONS = (
     ("dailydialog", "macro_f1", "Ekman-6 + neutral"), ("goemotions", "vad_score", "native"),
     ("dailydialog", "vad_score", "native"), ("emobank", "vad_score", "native"))
 
+# %% ../../nbs/25_emoloom_tables.ipynb #50ed019b
 def _best_strict(systems: Systems, corpus: str, measure) -> str | None:
     "The system with the best strict score on a corpus."
     scores = {name: measure(answers[corpus])(np.arange(len(answers[corpus])))
@@ -215,15 +214,14 @@ def comparison_verdicts(models: Systems,  # the candidates
 
 # %% ../../nbs/25_emoloom_tables.ipynb #eab6a3f5
 _RIVALS = "majority label + constant VAD", "TF-IDF + linear"
-_WORTH = ["candidate", "labels", "rival", "Macro-F1", "its Macro-F1", "95 % of the difference",
-          "verdict"]
+_WORTH = ["candidate", "labels", "rival", "Macro-F1", "its Macro-F1", "95 % of the gap", "verdict"]
 
 def worth_table(models: Systems,  # the candidates
     baselines: Systems,  # the baselines
     facts: dict[str, dict],  # see `shared_facts`
     samples: int = 1000,  # resamples
     seed: int = 0,  # of the draws
-) -> pd.DataFrame:  # a row a candidate, label space and rival; "worth training" is the candidate's
+) -> tuple[pd.DataFrame, str]:  # a row a candidate, label space and rival; a sentence a candidate
     "Compare each candidate with each rival on GoEmotions, by a paired bootstrap over rows."
     lines = []
     for name, answers in models.items():
@@ -234,11 +232,10 @@ def worth_table(models: Systems,  # the candidates
                                                            measure, samples, seed)])
     table = pd.DataFrame(lines, columns=_WORTH)
     beats = (table["verdict"] == "beats it").groupby(table["candidate"]).transform("all")
-    return table.assign(**{"worth training": np.where(beats, "yes", "no")})
+    return table.assign(**{"worth training": np.where(beats, "yes", "no")}), _worth_words(table)
 
 # %% ../../nbs/25_emoloom_tables.ipynb #cc1c4917
-def worth_sentence(table: pd.DataFrame,  # see `worth_table`
-) -> str:  # Markdown
+def _worth_words(table: pd.DataFrame) -> str:
     "Say of each candidate whether it is worth training."
     lines = []
     for name, rows in table.groupby("candidate", sort=False):
@@ -267,13 +264,12 @@ def contract_table(candidates: list[dict],  # see `read_candidates`
         for corpus, ours in closed.items():
             rates = {name: (by[corpus]["code"] == "ok").mean() if corpus in by else np.nan
                      for name, by in (("zero-shot ParseOK", before), ("ParseOK", free))}
-            same, texts = np.nan, free.get(corpus, ours[:0])
+            texts = free.get(corpus, ours[:0])
             both = texts.merge(ours, on="id", suffixes=("", "_closed"))
-            if len(both): same = np.mean([one == other for one, other in
-                                          zip(both["labels"], both["labels_closed"])])
+            agree = [one == other for one, other in zip(both["labels"], both["labels_closed"])]
             lines.append({"candidate": candidate["metrics"]["candidate"], "corpus": corpus,
-                          "free texts": len(texts), **rates, "same labels": same,
-                          "closed texts": len(ours),
+                          "free texts": len(texts), **rates, "closed texts": len(ours),
+                          "same labels": np.mean(agree or [np.nan]),
                           "first choice throughout": ours["free"].mean()})
     return pd.DataFrame(lines)
 
@@ -335,10 +331,8 @@ def digits_table(candidates: list[dict],  # see `read_candidates`
     return _ranked(table, "mean RMSE", ascending=True)
 
 # %% ../../nbs/25_emoloom_tables.ipynb #c0ca08e7
-def read_guides(
-    folders: Iterable[str | Path],  # of the runs of `38_guide_encoder`; empty names are skipped
-) -> dict[str, dict]:  # candidate -> metrics, errors (measure -> squared error of each row)
-    "Read what the candidates' real work left."
+def _read_guides(folders: Iterable[str | Path]) -> dict[str, dict]:
+    "Candidate -> metrics, and the squared error of each row by measure."
     guides = {}
     for folder in map(Path, filter(None, folders)):
         errors = read_jsonl(folder/"errors.jsonl").sort_values("row").groupby("measure")["squared"]
@@ -353,13 +347,14 @@ def _rank_correlation(one: list[float], other: list[float]) -> float:
 
 # %% ../../nbs/25_emoloom_tables.ipynb #19b109a8
 _WORK = "coarse digits", "encoder"
+_CORRELATED = ["measure", "candidates", "rank correlation", "low", "high"]
 
 def _work_measures(candidates: list[dict], guides: dict[str, dict],
                    facts: dict[str, dict]) -> list[tuple]:
     "Of each candidate that has done the work: name, metrics, Macro-F1 of rows, errors, texts."
     found = []
-    for metrics, frame in ((other["metrics"], other["answers"]["closed"].get(ASKED))
-                           for other in candidates):
+    for other in candidates:
+        metrics, frame = other["metrics"], other["answers"]["closed"].get(ASKED)
         if frame is None or metrics["candidate"] not in guides: continue
         screen = _measure_of(frame, facts[ASKED]["constant"], "macro_f1", "native")
         found.append((metrics, screen, guides[metrics["candidate"]], len(frame)))
@@ -377,44 +372,22 @@ def _resampled_ranks(found: list[tuple], measure: str, samples: int, seed: int) 
     return np.array([once() for _ in range(samples)])
 
 # %% ../../nbs/25_emoloom_tables.ipynb #8d2d070f
-def prediction_table(candidates: list[dict],  # see `read_candidates`
-    guides: dict[str, dict],  # see `read_guides`
-    facts: dict[str, dict],  # see `shared_facts`
-) -> pd.DataFrame:  # a row a candidate that has done the work
+def _ranks_table(found: list[tuple]) -> pd.DataFrame:
     "Each candidate's rank by screening and by work, and the seconds of both."
     lines = []
-    for metrics, screen, guide, texts in _work_measures(candidates, guides, facts):
-        rmse = {f"{name} RMSE": guide["errors"][name].mean()**0.5 for name in _WORK}
+    for metrics, screen, guide, texts in found:
         lines.append({"candidate": metrics["candidate"], "Macro-F1": screen(np.arange(texts)),
-                      **rmse, "screening seconds": sum(metrics["seconds"].values()),
+                      **{f"{name} RMSE": guide["errors"][name].mean()**0.5 for name in _WORK},
+                      "screening seconds": sum(metrics["seconds"].values()),
                       "working seconds": sum(guide["metrics"]["seconds"].values())})
     table = pd.DataFrame(lines)
     if lines: table["rank by screening"] = table["Macro-F1"].rank(ascending=False)
     for name in _WORK if lines else (): table[f"rank by {name}"] = table[f"{name} RMSE"].rank()
     return table
 
-# %% ../../nbs/25_emoloom_tables.ipynb #0c4aee64
-def rank_correlations(candidates: list[dict],  # see `read_candidates`
-    guides: dict[str, dict],  # see `read_guides`
-    facts: dict[str, dict],  # see `shared_facts`
-    samples: int = 1000,  # resamples
-    seed: int = 0,  # of the draws
-) -> pd.DataFrame:  # measure, candidates, rank correlation, low, high; none for one candidate
-    "Spearman's correlation of the ranks by screening and by work, with its interval."
-    found, lines = _work_measures(candidates, guides, facts), []
-    for measure in _WORK if len(found) > 1 else ():
-        whole = _rank_correlation([screen(np.arange(texts)) for _, screen, _, texts in found],
-                                  [-guide["errors"][measure].mean() for _, _, guide, _ in found])
-        interval = percentile_interval(_resampled_ranks(found, measure, samples, seed))
-        lines.append([measure, len(found), whole, *interval])
-    return pd.DataFrame(lines, columns=["measure", "candidates", "rank correlation", "low", "high"])
-
-# %% ../../nbs/25_emoloom_tables.ipynb #16c1813a
-def prediction_words(table: pd.DataFrame,  # see `prediction_table`
-    correlations: pd.DataFrame,  # see `rank_correlations`
-) -> str:  # Markdown, three sentences; empty without two candidates
+# %% ../../nbs/25_emoloom_tables.ipynb #c51e770a
+def _prediction_words(table: pd.DataFrame, correlations: pd.DataFrame) -> str:
     "Answer whether the screening predicts the work, from the numbers."
-    if not len(correlations): return ""
     order = lambda name: ", ".join(table.sort_values(f"rank by {name}")["candidate"])
     said = ["{measure} {rank correlation:.2f} [{low:.2f}, {high:.2f}]".format(**row)
             for row in correlations.to_dict("records")]
@@ -427,8 +400,25 @@ def prediction_words(table: pd.DataFrame,  # see `prediction_table`
             f"screening, 95 %: {'; '.join(said)}: {verdict}. The screening took {cost:.1f} times "
             "the seconds of the work itself.")
 
-# %% ../../nbs/25_emoloom_tables.ipynb #c07453ad
-def rankings_figure(table: pd.DataFrame,  # see `prediction_table`
+# %% ../../nbs/25_emoloom_tables.ipynb #b361300a
+def rank_prediction(candidates: list[dict],  # see `read_candidates`
+    folders: Iterable[str | Path],  # of the runs of `38_guide_encoder`; empty names are skipped
+    facts: dict[str, dict],  # see `shared_facts`
+    samples: int = 1000,  # resamples
+    seed: int = 0,  # of the draws
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:  # ranks; correlations with intervals; the answer
+    "Does the screening predict? No correlation and no answer for fewer than two candidates."
+    found, lines = _work_measures(candidates, _read_guides(folders), facts), []
+    for measure in _WORK if len(found) > 1 else ():
+        whole = _rank_correlation([screen(np.arange(texts)) for _, screen, _, texts in found],
+                                  [-guide["errors"][measure].mean() for _, _, guide, _ in found])
+        interval = percentile_interval(_resampled_ranks(found, measure, samples, seed))
+        lines.append([measure, len(found), whole, *interval])
+    table, correlations = _ranks_table(found), pd.DataFrame(lines, columns=_CORRELATED)
+    return table, correlations, _prediction_words(table, correlations) if lines else ""
+
+# %% ../../nbs/25_emoloom_tables.ipynb #6dc90421
+def rankings_figure(table: pd.DataFrame,  # see `rank_prediction`
 ) -> plt.Figure:
     "A line a candidate through its three ranks, best on top."
     figure_style()
