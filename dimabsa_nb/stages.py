@@ -7,6 +7,7 @@ __all__ = ['ON_DEMAND']
 
 # %% ../nbs/16_stages.ipynb #17ab1a01
 _ENCODERS = "joint", "separate-valence", "separate-arousal"
+_SLOTS = "first", "second", "third", "fourth", "fifth"  # of the screening's candidates
 _SIZES = 1000, 2000, 4000, 8000, 0  # rows of learning curves; 0: all
 # what a profile with `ablations = true` adds: seeds, guidance, learning curves
 _ABLATIONS = {
@@ -30,18 +31,19 @@ _STAGES = {
     **{f"31_train_coarse@{name}": {"dimension": name} for name in ("valence", "arousal")},
     "32_extract_guidance": {},
     **{f"33_train_encoder@{name}": {"variant": name} for name in _ENCODERS},
-    **{f"34_screen_model@{slot}": {"slot": slot}
-       for slot in ("first", "second", "third", "fourth", "fifth")},
+    **{f"34_screen_model@{slot}": {"slot": slot} for slot in _SLOTS},
     "35_ablate_emoloom": {},
     **{f"36_run_benchmark@{what}": {"what": what}
-       for what in ("extraction", "training", "aspects", "encoder", "accuracy", "rows")},
+       for what in ("extraction", "training", "aspects", "encoder", "accuracy", "rows",
+                    "emoloom")},
     **{f"37_prompt_llm@{shots}": {"shots": shots} for shots in ("zero-shot", "one-shot")},
+    **{f"38_guide_encoder@guide-{slot}": {"slot": f"guide-{slot}"} for slot in _SLOTS},
     "91_dataset": {}, "92_main_results": {}, "93_ablations": {}, "94_speed": {},
     "95_screening": {}, "96_claims": {}}
 _STAGES |= _ABLATIONS  # 31, 32 and 33 come before what reads them, and after their inputs
 _STAGES = {name: _STAGES[name] for name in sorted(_STAGES, key=lambda name: name[:2])}
 # stages, and notebooks all of whose stages, run only where they are named
 ON_DEMAND = {"34_screen_model", "35_ablate_emoloom", "36_run_benchmark", "37_prompt_llm",
-             "94_speed", "95_screening", *_ABLATIONS}
+             "38_guide_encoder", "94_speed", "95_screening", *_ABLATIONS}
 # stages of those profiles alone that name them: they read what other profiles published
 _APART = {"96_claims"}

@@ -35,12 +35,32 @@ class Model:
     convert: Callable[[dict[str, Path], Path], None]  # (the wheels' files, the folder to fill)
     wheels: tuple = ()  # of `_Wheel`
 
+# %% ../nbs/10_weights.ipynb #36af69d4
+def _lower_half(convert: Callable) -> Callable[[dict[str, Path], Path], None]:
+    "A conversion that keeps the lower half of a decoder's layers, its embedding and last norm."
+    def halved(files: dict[str, Path], folder: Path) -> None:
+        from safetensors.torch import load_file, save_file
+        convert(files, folder)
+        config, path = json.loads((folder/"config.json").read_text()), folder/"model.safetensors"
+        shorter = {"num_hidden_layers": (layers := config["num_hidden_layers"] // 2)}
+        if "layer_types" in config: shorter["layer_types"] = config["layer_types"][:layers]
+        weights = load_file(path)
+        upper = {name for name in weights
+                 if (layer := re.search(r"layers\.(\d+)\.", name)) and int(layer[1]) >= layers}
+        save_file({name: value.clone() for name, value in weights.items() if name not in upper},
+                  path, metadata={"format": "pt"})
+        write_json(folder/"config.json", config | shorter)
+    return halved
+
 # %% ../nbs/10_weights.ipynb #dbc032b2
+_GEMMA = ("Gemma Terms of Use (https://ai.google.dev/gemma/terms), prohibited uses included: by "
+          "using these weights you agree to them")
 _OWN = "random weights of our own"
+
+# %% ../nbs/10_weights.ipynb #22a6ec4a
 MODELS = {
-    "gemma-3-270m": Model(
-        "Gemma Terms of Use (https://ai.google.dev/gemma/terms), prohibited uses included: by "
-        "using these weights you agree to them", _convert_gemma, GEMMA_WHEELS),
+    "gemma-3-270m": Model(_GEMMA, _convert_gemma, GEMMA_WHEELS),
+    "gemma-3-270m-half": Model(_GEMMA, _lower_half(_convert_gemma), GEMMA_WHEELS),
     "multilingual-e5-small": Model(
         "MIT (intfloat/multilingual-e5-small; 4-bit weights, converted back to float32)",
         _convert_e5, E5_WHEELS),
