@@ -117,6 +117,7 @@ def _answer_states(model, prompts: list[list[int]]) -> torch.Tensor:
     packed = causal.config._attn_implementation == ATTENTION_NAME
     return (trailing_states if packed else trailing_states_padded)(causal.base_model, prompts)
 
+# %% ../nbs/12_coarse.ipynb #3f8e8azy
 def _logits_at(model, states: torch.Tensor, digits: list[int]) -> torch.Tensor:
     "Logits of the digits, (states, digits) float32, whatever the model's precision."
     causal = _causal_model(model)
@@ -141,6 +142,7 @@ def _listed(model, states: torch.Tensor, digits: list[int], top: int = 20) -> to
         rows.append(listed | ~listed.any(1, keepdim=True))
     return torch.cat(rows)
 
+# %% ../nbs/12_coarse.ipynb #5e0273zy
 def _batch_probabilities(model, prompts: list[list[int]], digits: list[int],
                          faithful_to: str = "paper") -> np.ndarray:
     "(prompts, digits) float64, each row sums to 1: softmax over the digits alone (section 3.1)."

@@ -146,6 +146,7 @@ def _join_gguf(files: dict[str, Path]) -> Path:  # beside the parts, checked
             target.write(files[name].read_bytes())
     return _check_digest(joined, GEMMA_GGUF)
 
+# %% ../nbs/09_convert.ipynb #743d2dzy
 def _convert_gemma(files: dict[str, Path], folder: str | Path) -> None:
     "Dequantise the weights, and add the notice that the terms ask for."
     from gguf import GGUFReader

@@ -234,6 +234,7 @@ def _set_parameters(stages: dict[str, tuple[Stage, dict]], layers: list[dict], g
         stage.parameters |= {key: _existing_path(stage.parameters[key])
                              for key in PATHS if stage.parameters.get(key)}
 
+# %% ../nbs/17_profiles.ipynb #82e267zy
 def _without_empty_slots(stages: dict[str, Stage]) -> dict[str, Stage]:
     "Leave out the screening's slots that no candidate fills, and what would read them."
     filled = {name: stage for name, stage in stages.items()
@@ -395,6 +396,7 @@ def _disk_checks(places: dict[str, tuple[Path, float]]) -> list[_Check]:
                              lack * bool(size and free < total)))
     return checks
 
+# %% ../nbs/17_profiles.ipynb #987478zy
 def _size_gb(folder: Path) -> float:
     "The size of all files in a folder."
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9

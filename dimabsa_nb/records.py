@@ -249,6 +249,7 @@ def _input_digest(path: str | Path) -> str:
              for name, stat in zip(names, stats)]
     return hash_of([[name.as_posix() for name in names], marks])
 
+# %% ../nbs/14_records.ipynb #64ce31zy
 def _is_unchanged(folder: Path, name: str, recorded: str) -> bool:
     "Check one output against its record."
     path, finished = folder/name, (folder/"record.json").stat().st_mtime_ns

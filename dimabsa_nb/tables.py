@@ -39,6 +39,7 @@ def _markdown_escape(text: str) -> str:
     line = "".join(one if one.isprintable() else " " for one in str(text))
     return re.sub(r"[\\`*$<&|~]|\](?=\()", r"\\\g<0>", line)
 
+# %% ../nbs/15_tables.ipynb #36ab3fzz
 def markdown_table(cells: pd.DataFrame,  # text
     numeric: list[bool],  # for each column, whether it is right-aligned
     marks: pd.DataFrame,  # booleans of the same shape: bold

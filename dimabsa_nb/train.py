@@ -85,6 +85,7 @@ def _library_attention(device: torch.device, dtype: torch.dtype) -> tuple[str, s
     if dtype == torch.float32: return "sdpa", "FlashAttention-2 does not compute in float32"
     return "flash_attention_2", "flash-attn is installed"
 
+# %% ../nbs/11_train.ipynb #312700zy
 def choose_attention(requested: str,  # "packed", or "auto" for FlashAttention-2 where it runs
     device: torch.device,  # where the model computes
     dtype: torch.dtype,  # of its weights

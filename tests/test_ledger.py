@@ -104,8 +104,18 @@ def test_an_ablation_is_read_where_its_run_is_committed(tmp_path):
     assert ledger._judge(line, evidence)["verdict"] == "not run"
     row = {"comparison": "joint - joint with bins only", "difference": -0.1, "low": -0.15, "high": -0.05}
     for low, high, verdict in ((-0.15, -0.05, "direction holds"), (-0.1, 0.1, "cannot tell"), (0.05, 0.1, "opposite")):
-        pd.DataFrame([row | {"low": low, "high": high}]).to_csv(tmp_path / "comparisons.csv", index=False)
+        pd.DataFrame([row | {"low": low, "high": high}]).to_csv(tmp_path / "ablations.csv", index=False)
         assert ledger._judge(line, evidence)["verdict"] == verdict
+
+
+def test_a_direction_that_other_seeds_change_cannot_be_told(tmp_path):
+    line = LEDGER[LEDGER.id == "arousal_better"].iloc[0]
+    evidence = ledger.Evidence(REPOSITORY, None, tmp_path, tmp_path)
+    pd.DataFrame([{"comparison": "joint - separate (pcc_a)", "difference": 0.2, "low": 0.1, "high": 0.3}]).to_csv(tmp_path / "comparisons.csv", index=False)
+    assert ledger._judge(line, evidence)["verdict"] == "direction holds"
+    pd.DataFrame([{"table": "comparisons.csv", "label": "joint - separate (pcc_a)", "column": "verdict", "texts": "higher|lower"}]).to_csv(tmp_path / "spread.csv", index=False)
+    judged = ledger._judge(line, evidence)
+    assert judged["verdict"] == "cannot tell" and "by seed higher or lower" in judged["found"]
 
 
 def test_valence_is_comparable_within_a_margin(tmp_path):
