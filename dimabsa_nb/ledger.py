@@ -84,10 +84,11 @@ class Evidence:
         return pd.read_csv(self.reference/"table2.csv", index_col="pair")
 
     def compared(self, name: str, folder: Path | None = None) -> dict | None:
-        "A line of a folder's paired comparisons; None where it has no such line."
-        path = (folder or self.reference)/"comparisons.csv"
-        lines = pd.read_csv(path).set_index("comparison") if path.is_file() else pd.DataFrame()
-        return lines.loc[name].to_dict() if name in lines.index else None
+        "A line of a folder's paired comparisons or ablations; None where it has none."
+        paths = [(folder or self.reference)/f"{stem}.csv" for stem in ("comparisons", "ablations")]
+        lines = [line for path in paths if path.is_file()
+                 for line in pd.read_csv(path).to_dict("records") if line["comparison"] == name]
+        return lines[0] if lines and pd.notna(lines[0].get("difference")) else None
 
 # %% ../nbs/19_ledger.ipynb #61385fbe
 class Found(NamedTuple):
@@ -358,11 +359,23 @@ def _sparse(evidence: Evidence, pairs: str) -> Found:
                  f"joint - separate: {text}")
 
 # %% ../nbs/19_ledger.ipynb #fe0386fc
-def _ablation(evidence: Evidence, name: str) -> Found:
-    gap, where = evidence.compared(name, evidence.ablations), evidence.ablations.name
-    if gap is None: return Found("", "", "not run", f"no line '{name}' in results/{where}")
-    return Found(gap["difference"], f"results/{where}/comparisons.csv", _direction(gap),
-                 _gap_words(gap))
+def _ablation(evidence: Evidence, asked: str) -> Found:
+    (name, wanted), where = asked.rsplit(", ", 1), evidence.ablations.name
+    gap = evidence.compared(name, evidence.ablations)
+    if gap is None: return Found("", "", "not run", f"results/{where} does not hold '{name}'")
+    return Found(gap["difference"], f"results/{where}/ablations.csv",
+                 _direction(gap, wanted == "lower"), f"{name} {_gap_words(gap)}")
+
+# %% ../nbs/19_ledger.ipynb #ca11b7a7
+def _calibration(evidence: Evidence) -> Found:
+    path = evidence.ablations/"calibration.csv"
+    lines = pd.read_csv(path, index_col="targets") if path.is_file() else pd.DataFrame()
+    if {"soft", "hard"} <= {*lines.index}:
+        errors = lines["calibration error"]
+        return Found(errors["soft"] - errors["hard"], f"results/{path.parent.name}/calibration.csv",
+                     "cannot tell", f"calibration error {errors['soft']:.3f} with soft targets, "
+                     f"{errors['hard']:.3f} with hard ones; without an interval")
+    return Found("", "", "not run", f"results/{path.parent.name} has no LLM with hard targets")
 
 def _run(evidence: Evidence, pair: str, column: str) -> Found:
     path = evidence.root/"results/paper/table2.csv"
@@ -420,9 +433,9 @@ _CHECKS: dict[str, Callable] = {
     "codabench": _codabench, "beats": _beats, "profile": _profile, "code": _code,
     "internal split": _internal_split, "prompt": _prompt, "smaller": _smaller,
     "less compute": _less_compute, "compared": _compared, "comparable": _comparable,
-    "sparse": _sparse, "ablation": _ablation, "run": _run, "screening": _screening,
-    "loom": _loom, "kv off": _kv_off, "base size": _base_size}
-_LISTS = "sparse", "sparsest" # whose argument is a list
+    "sparse": _sparse, "ablation": _ablation, "calibration": _calibration, "run": _run,
+    "screening": _screening, "loom": _loom, "kv off": _kv_off, "base size": _base_size}
+_LISTS = "ablation", "sparse", "sparsest" # whose argument has commas
 
 # %% ../nbs/19_ledger.ipynb #c4df8d27
 def _compare(line: NamedTuple, value: object) -> str:
