@@ -398,10 +398,13 @@ def _screening(evidence: Evidence, corpus: str) -> Found:
 # %% ../nbs/19_ledger.ipynb #5d3ae59e
 def _loom(evidence: Evidence, setting: str, column: str, wanted: str) -> Found:
     path = evidence.reference/"screening/ablation.csv"
-    if not path.is_file(): return Found("", "", "not run", "no ablation is committed")
-    lines = pd.read_csv(path).set_index("setting")[column]
-    full, without = ([float(number) for number in re.findall(r"-?\d+\.\d+", lines[name])]
+    table = pd.read_csv(path, index_col="setting") if path.is_file() else pd.DataFrame()
+    lines = table.get(column, pd.Series(dtype=str))
+    if not {"all on", setting} <= {*lines.index}:
+        return Found("", "", "not run", f"no committed ablation has '{setting}' with {column}")
+    full, without = ([float(number) for number in re.findall(r"-?\d+\.\d+", str(lines[name]))]
                      for name in ("all on", setting))
+    if min(len(full), len(without)) < 3: full = without = [full[0], -np.inf, np.inf] # one seed
     gap = {"low": full[1] - without[2], "high": full[2] - without[1]}
     return Found(full[0] - without[0], f"results/{evidence.reference.name}/screening/ablation.csv",
                  _direction(gap, wanted == "lower"), f"{column} {lines['all on']} with it, "
