@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
+from .comparisons import _line_of
 from .core import UserError
 from .corpus import SPLITS
 from .guidance import _BUCKET_EDGES, _ENTROPY_LEVELS, guidance_tokens, release_rows
@@ -83,20 +84,11 @@ class Evidence:
     def found(self) -> pd.DataFrame:
         return pd.read_csv(self.reference/"table2.csv", index_col="pair")
 
-    def compared(self, name: str, ablation: bool = False) -> dict | None:
-        "A line of the paired comparisons, or of the ablations; None where there is none."
-        folder = self.ablations if ablation else self.reference
-        return _line_of(folder/("ablations.csv" if ablation else "comparisons.csv"), name)
-
-# %% ../nbs/19_ledger.ipynb #61385fbe
-def _line_of(path: Path, name: str) -> dict | None:
-    "One comparison of a table, with its verdicts by seed where they differ; None without it."
-    lines = pd.read_csv(path).set_index("comparison") if path.is_file() else pd.DataFrame()
-    if name not in lines.index: return None
-    spread = path.with_name("spread.csv")
-    runs = pd.read_csv(spread).set_index("label") if spread.is_file() else pd.DataFrame()
-    found = runs[runs["column"] == "verdict"].texts.get(name) if len(runs) else None
-    return lines.loc[name].to_dict() | {"by seed": found}
+    def compared(self, name: str, folder: Path | None = None) -> dict | None:
+        "A line of a folder's paired comparisons or ablations; None where it has none."
+        folder = folder or self.reference
+        lines = [_line_of(folder/f"{stem}.csv", name) for stem in ("comparisons", "ablations")]
+        return next((line for line in lines if line), None)
 
 # %% ../nbs/19_ledger.ipynb #ac106179
 class _Found(NamedTuple):
@@ -370,11 +362,24 @@ def _sparse(evidence: Evidence, pairs: str) -> _Found:
                  f"joint - separate: {text}")
 
 # %% ../nbs/19_ledger.ipynb #fe0386fc
-def _ablation(evidence: Evidence, name: str) -> _Found:
-    gap, where = evidence.compared(name, ablation=True), evidence.ablations.name
-    if gap is None: return _Found("", "", "not run", f"no line '{name}' in results/{where}")
-    return _Found(gap["difference"], f"results/{where}/ablations.csv", _direction(gap),
-                 _gap_words(gap))
+def _ablation(evidence: Evidence, asked: str) -> _Found:
+    (name, wanted), where = asked.rsplit(", ", 1), evidence.ablations.name
+    gap = evidence.compared(name, evidence.ablations)
+    if gap is None: return _Found("", "", "not run", f"results/{where} does not hold '{name}'")
+    return _Found(gap["difference"], f"results/{where}/ablations.csv",
+                 _direction(gap, wanted == "lower"), f"{name} {_gap_words(gap)}")
+
+# %% ../nbs/19_ledger.ipynb #ca11b7a7
+def _calibration(evidence: Evidence) -> _Found:
+    path = evidence.ablations/"calibration.csv"
+    lines = pd.read_csv(path, index_col="targets") if path.is_file() else pd.DataFrame()
+    if {"soft", "hard"} <= {*lines.index}:
+        errors = lines["calibration error"]
+        return _Found(errors["soft"] - errors["hard"],
+                     f"results/{path.parent.name}/calibration.csv",
+                     "cannot tell", f"calibration error {errors['soft']:.3f} with soft targets, "
+                     f"{errors['hard']:.3f} with hard ones; without an interval")
+    return _Found("", "", "not run", f"results/{path.parent.name} has no LLM with hard targets")
 
 def _run(evidence: Evidence, pair: str, column: str) -> _Found:
     path = evidence.root/"results/paper/table2.csv"
@@ -397,10 +402,13 @@ def _screening(evidence: Evidence, corpus: str) -> _Found:
 # %% ../nbs/19_ledger.ipynb #5d3ae59e
 def _loom(evidence: Evidence, setting: str, column: str, wanted: str) -> _Found:
     path = evidence.reference/"screening/ablation.csv"
-    if not path.is_file(): return _Found("", "", "not run", "no ablation is committed")
-    lines = pd.read_csv(path).set_index("setting")[column]
-    full, without = ([float(number) for number in re.findall(r"-?\d+\.\d+", lines[name])]
+    table = pd.read_csv(path, index_col="setting") if path.is_file() else pd.DataFrame()
+    lines = table.get(column, pd.Series(dtype=str))
+    if not {"all on", setting} <= {*lines.index}:
+        return _Found("", "", "not run", f"no committed ablation has '{setting}' with {column}")
+    full, without = ([float(number) for number in re.findall(r"-?\d+\.\d+", str(lines[name]))]
                      for name in ("all on", setting))
+    if min(len(full), len(without)) < 3: full = without = [full[0], -np.inf, np.inf] # one seed
     gap = {"low": full[1] - without[2], "high": full[2] - without[1]}
     return _Found(full[0] - without[0], f"results/{evidence.reference.name}/screening/ablation.csv",
                  _direction(gap, wanted == "lower"), f"{column} {lines['all on']} with it, "
@@ -432,9 +440,9 @@ _CHECKS: dict[str, Callable] = {
     "codabench": _codabench, "beats": _beats, "profile": _profile, "code": _code,
     "internal split": _internal_split, "prompt": _prompt, "smaller": _smaller,
     "less compute": _less_compute, "compared": _compared, "comparable": _comparable,
-    "sparse": _sparse, "ablation": _ablation, "run": _run, "screening": _screening,
-    "loom": _loom, "kv off": _kv_off, "base size": _base_size}
-_LISTS = "sparse", "sparsest" # whose argument is a list
+    "sparse": _sparse, "ablation": _ablation, "calibration": _calibration, "run": _run,
+    "screening": _screening, "loom": _loom, "kv off": _kv_off, "base size": _base_size}
+_LISTS = "ablation", "sparse", "sparsest" # whose argument has commas
 
 # %% ../nbs/19_ledger.ipynb #c4df8d27
 def _compare(line: NamedTuple, value: object) -> str:

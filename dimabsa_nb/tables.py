@@ -346,7 +346,7 @@ _PAPER_FILES = {
     "table2": "c866b4f9e7b1057866690a83a16c20bc78e0c23620a3a2651b20fc5f74420d85",
     "official_best": "cbfd359ccedcb8b03ede80579f6b3b6e29603f6f323756ddfd6995b2d5642992",
     "statements": "dca112a75ba0fc6d3031d843b839947ab9e15671b1362de369dc6e5cae65f680",
-    "ledger": "38770d66b11231712a47d2bddcef0e516264e40fc6e3df055892f3b1d6e5b1b3",
+    "ledger": "4f88fca46995c97f7b01a1b2e395b34202450c5994e5bf9dec994b9413250ce8",
     "released": "9ee2b746ba0a7994f8137253b95674fdca3fb772c749218c29162ef6d725d8e3"}
 
 def _paper_path(name: str, folder: str | Path | None = None) -> Path:

@@ -102,10 +102,12 @@ def test_an_ablation_is_read_where_its_run_is_committed(tmp_path):
     line = LEDGER[LEDGER.id == "features_help"].iloc[0]
     evidence = ledger.Evidence(REPOSITORY, None, REPOSITORY / "results/quick", tmp_path)
     assert ledger._judge(line, evidence)["verdict"] == "not run"
-    row = {"comparison": "joint - joint with bins only", "difference": -0.1, "low": -0.15, "high": -0.05}
+    row = {"comparison": "all features - bins alone", "difference": -0.1, "low": -0.15, "high": -0.05}
     for low, high, verdict in ((-0.15, -0.05, "direction holds"), (-0.1, 0.1, "cannot tell"), (0.05, 0.1, "opposite")):
         pd.DataFrame([row | {"low": low, "high": high}]).to_csv(tmp_path / "ablations.csv", index=False)
         assert ledger._judge(line, evidence)["verdict"] == verdict
+    pd.DataFrame([{"comparison": row["comparison"], "verdict": "not run"}]).to_csv(tmp_path / "ablations.csv", index=False)
+    assert ledger._judge(line, evidence)["verdict"] == "not run"
 
 
 def test_a_direction_that_other_seeds_change_cannot_be_told(tmp_path):
