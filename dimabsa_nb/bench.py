@@ -24,7 +24,7 @@ from .coarse import (_batch_probabilities, _causal_model, _digit_ids, add_lora,
 from .sampling import draw_epoch, sampling_weights
 from .encoder import (_encoder_backward, encoder_ids, new_encoder,
     _pooled_states, predict_values, row_guidance, start_at_probe)
-from .emoloom.speed import measure_emoloom
+from .emoloom.speed import _measure_emoloom
 from .tables import PALETTE
 from .baselines import (_accuracy_split, adapter_methods, benchmark, decoder_operations,
     encoder_operations, encoder_training_method, exactness, extraction_methods, gemma_gguf,
@@ -367,7 +367,7 @@ def _train_one(method: str, model, sequences: list, rows: pd.DataFrame, settings
     fit(model, backward, schedule, folder / f"{method}-{seed}", seed=seed)
 
 MEASUREMENTS = {"extraction": _measure_extraction, "training": _measure_training,
-                "rows": _measure_rows, "aspects": _measure_aspects, "emoloom": measure_emoloom,
+                "rows": _measure_rows, "aspects": _measure_aspects, "emoloom": _measure_emoloom,
                 "encoder": _measure_encoder, "accuracy": _measure_accuracy}
 
 # %% ../nbs/28_bench.ipynb #fd6a0150

@@ -105,13 +105,3 @@ def curve_figure(points: pd.DataFrame,  # what, rows, error, constant
     axes[0, 0].axhline(1, color="0.6", linewidth=0.8)
     axes[0, 0].legend()
     return figure
-
-# %% ../nbs/19_comparisons.ipynb #cmp0d002
-def _line_of(path: Path, name: str) -> dict | None:
-    "One comparison of a table, with its verdicts by seed where they differ; None without it."
-    lines = pd.read_csv(path).set_index("comparison") if path.is_file() else pd.DataFrame()
-    if name not in lines.index or pd.isna(lines.loc[name].get("difference")): return None
-    spread = path.with_name("spread.csv")
-    runs = pd.read_csv(spread).set_index("label") if spread.is_file() else pd.DataFrame()
-    found = runs[runs["column"] == "verdict"].texts.get(name) if len(runs) else None
-    return lines.loc[name].to_dict() | {"by seed": found}

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
-from .comparisons import _line_of
 from .core import UserError
 from .corpus import SPLITS
 from .guidance import _BUCKET_EDGES, _ENTROPY_LEVELS, guidance_tokens, release_rows
@@ -23,7 +22,7 @@ from .metrics import _match_files
 from .prompts import COARSE_BINS, COARSE_EDGES, DIGITS, coarse_prompt
 from .profiles import load_chain
 from .report import add_intervals, score_table
-from .tables import paper_table
+from .tables import _line_of, paper_table
 from .weights import HUB
 
 # %% ../nbs/19_ledger.ipynb #0831be7c

@@ -13,7 +13,7 @@ import torch
 from ..metrics import pcc
 from ..packed import token_batches
 from .corpora import (EKMAN, LABELS, VAD_AXES, Lexicon, to_ekman,
-                                        to_goemotions)
+                                        _to_goemotions)
 from .contract import parse, _prompt_ids
 from .training import (EmoLoomModel, MIN_PROBABILITY, _TrainingData, _implied_vad,
                                          _piece_terms)
@@ -105,8 +105,9 @@ def _chosen_labels(logits: np.ndarray) -> np.ndarray:
     return chosen
 
 # %% ../../nbs/24_emoloom_scores.ipynb #5c77c796
-def _fit_linear(texts: list[str], labels: np.ndarray, vad: np.ndarray) -> Callable:
-    "TF-IDF, a logistic regression a label, a ridge regression of VAD: texts -> log odds, VAD."
+def _fit_linear(texts: list[str], labels: np.ndarray, vad: np.ndarray,
+                names: np.ndarray) -> Callable:
+    "TF-IDF, a logistic regression a label, a ridge regression of VAD: texts -> labels, VAD."
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression, Ridge
     vectoriser = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
@@ -115,10 +116,11 @@ def _fit_linear(texts: list[str], labels: np.ndarray, vad: np.ndarray) -> Callab
     models = [LogisticRegression(C=10, class_weight="balanced", max_iter=1000).fit(
         counts, labels[:, label]) for label in known]
     ridge = Ridge().fit(counts[rated], vad[rated])
-    def answer(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def answer(texts):
         seen, odds = vectoriser.transform(texts), np.full((len(texts), labels.shape[1]), -np.inf)
         for label, model in zip(known, models): odds[:, label] = model.decision_function(seen)
-        return odds, ridge.predict(seen).clip(0, 1)
+        given = [names[chosen].tolist() for chosen in _chosen_labels(odds)]
+        return given, ridge.predict(seen).clip(0, 1)
     return answer
 
 # %% ../../nbs/24_emoloom_scores.ipynb #a044df3e
@@ -127,18 +129,15 @@ def text_baselines(train: pd.DataFrame,  # a candidate's training texts, with la
 ) -> dict[str, Callable]:  # name -> function: texts -> GoEmotions labels of each, (texts, 3) VAD
     "Baselines that learn from a candidate's own training texts."
     from sklearn.neighbors import NearestCentroid
-    labels = [to_goemotions(row.corpus, row.labels) for row in train.itertuples()]
+    labels = [_to_goemotions(row.corpus, row.labels) for row in train.itertuples()]
     vad, names = train[list(VAD_AXES)].to_numpy(float), np.array(LABELS[ASKED])
-    linear = _fit_linear(train["text"].tolist(), _indicator(labels, names), vad)
+    linear = _fit_linear(train["text"].tolist(), _indicator(labels, names), vad, names)
     first, rated = np.array([given[0] for given in labels]), ~np.isnan(vad).any(1)
     nearest = NearestCentroid().fit(vad[rated], first[rated])
-    def by_words(texts):
-        odds, predicted = linear(texts)
-        return [names[chosen].tolist() for chosen in _chosen_labels(odds)], predicted
     def by_lexicon(texts):
         found = np.array([lexicon.vad(text) or vad[rated].mean(0) for text in texts])
         return [[label] for label in nearest.predict(found)], found
-    return {"TF-IDF + linear": by_words, "nearest label by lexicon + lexicon VAD": by_lexicon}
+    return {"TF-IDF + linear": linear, "nearest label by lexicon + lexicon VAD": by_lexicon}
 
 # %% ../../nbs/24_emoloom_scores.ipynb #87326b5c
 def baseline_answers(rows: pd.DataFrame,  # the rows that are asked

@@ -37,13 +37,13 @@ def write_baselines(tasks: dict[str, pd.DataFrame],  # corpus -> the rows that a
     train: pd.DataFrame,  # its training texts, from which two baselines learn
 ) -> dict[str, dict]:  # corpus -> what the baselines know of it, and the hash of its rows
     "Write what the baselines answer (`baseline-*.jsonl`) and know (`facts.json`)."
-    facts = {corpus: _baseline_facts(rows, corpus)
-             | {"sha256": hash_of(rows[["id", "split", "text", "labels"]].values.tolist())}
+    digest = lambda rows: hash_of(rows[["id", "split", "text", "labels"]].values.tolist())
+    facts = {corpus: _baseline_facts(rows, corpus) | {"sha256": digest(rows)}
              for corpus, rows in corpora.items()}
     learned = text_baselines(train, lexicon)
     for corpus, rows in tasks.items():
-        answers = baseline_answers(rows, corpus, facts[corpus], lexicon, learned)
-        for number, (name, frame) in enumerate(answers.items()):
+        answers = baseline_answers(rows, corpus, facts[corpus], lexicon, learned).items()
+        for number, (name, frame) in enumerate(answers):
             write_jsonl(Path(out)/f"baseline-{number}_{corpus}.jsonl", frame.assign(system=name))
     write_json(Path(out)/"facts.json", facts)
     return facts
@@ -186,10 +186,9 @@ def _measure_setting(name: str, train: pd.DataFrame, dev: pd.DataFrame, folder: 
     model = EmoLoomModel(add_lora(base, seed=seed, **lora), len(EKMAN))
     history = train_emoloom(model, tokenizer, train, folder, lexicon, seed=seed, ekman=True,
                             **(training | _SETTINGS[setting]))
-    held_out, sizes = [dev] if probe is None else [dev, probe], {"max_length": 256,
-                                                                 "token_budget": 2048} | training
-    scores, *other = _measure_trained(model, tokenizer, train, held_out, lexicon,
-                                      sizes["max_length"], sizes["token_budget"])
+    held_out = [dev] if probe is None else [dev, probe]
+    sizes = (training.get("max_length", 256), training.get("token_budget", 2048))
+    scores, *other = _measure_trained(model, tokenizer, train, held_out, lexicon, *sizes)
     for there in (one["macro_f1"] for one in other):
         scores |= {"probe_macro_f1": there, "drop": round(scores["macro_f1"] - there, 6)}
     return (scores | {name: history[name] for name in ("flipped", "drawn_from_b")}

@@ -87,10 +87,9 @@ def provenance_sentence(candidates: list[dict],  # see `read_candidates`
                   for phase in ("zero-shot", "trained"))
     kind = "SYNTHETIC" if metrics["corpora"] == "synthetic" else "official"
     stopped = [other["metrics"]["candidate"] for other in candidates if other["metrics"]["stopped"]]
-    gold = metrics["train_rows"] - metrics["weak_rows"]
-    return (f"{kind} emotion corpora: {asked}; by free decoding the first {free} of these, and "
-            f"before any training {zero}; LoRA on {gold:,} texts of GoEmotions and "
-            f"{metrics['weak_rows']:,} of EmpatheticDialogues; {profile_words(profile, caption)}."
+    return (f"{kind} emotion corpora: {asked}; freely the first {free}, untrained {zero}; LoRA on "
+            f"{metrics['train_rows']:,} texts, {metrics['weak_rows']:,} of them "
+            f"EmpatheticDialogues'; {profile_words(profile, caption)}."
             + f" Stopped by the budget: {', '.join(stopped)}." * bool(stopped))
 
 # %% ../../nbs/25_emoloom_tables.ipynb #c7af46aa
@@ -264,9 +263,8 @@ def contract_table(candidates: list[dict],  # see `read_candidates`
         for corpus, ours in closed.items():
             rates = {name: (by[corpus]["code"] == "ok").mean() if corpus in by else np.nan
                      for name, by in (("zero-shot ParseOK", before), ("ParseOK", free))}
-            texts = free.get(corpus, ours[:0])
-            both = texts.merge(ours, on="id", suffixes=("", "_closed"))
-            agree = [one == other for one, other in zip(both["labels"], both["labels_closed"])]
+            texts, said = free.get(corpus, ours[:0]), ours.set_index("id")["labels"]
+            agree = [row.labels == said.get(row.id) for row in texts.itertuples()]
             lines.append({"candidate": candidate["metrics"]["candidate"], "corpus": corpus,
                           "free texts": len(texts), **rates, "closed texts": len(ours),
                           "same labels": np.mean(agree or [np.nan]),

@@ -20,7 +20,7 @@ from ..core import UserError
 from ..packed import ATTENTION_NAME, token_batches, trailing_states, trailing_states_padded
 from ..train import Schedule, _fingerprint, fit
 from .corpora import (EKMAN, LABELS, VAD_AXES, WORD, Lexicon, to_ekman,
-                                        to_goemotions)
+                                        _to_goemotions)
 from .contract import _prompt_ids, rationale, target_answer, _target_ids
 
 # %% ../../nbs/22_emoloom_training.ipynb #09d59be3
@@ -375,7 +375,7 @@ def training_rows(rows: pd.DataFrame,  # training rows with native labels, each 
     rows = pd.concat([rows, flipped], ignore_index=True)
     second = rows["id"].str.endswith("~flip") | (rows["corpus"] == "empatheticdialogues")
     rows["pool"] = np.where(second, "B", "A")
-    names = to_ekman if ekman else to_goemotions
+    names = to_ekman if ekman else _to_goemotions
     rows["labels"] = [names(row.corpus, row.labels) for row in rows.itertuples()]
     return rows
 
