@@ -296,9 +296,11 @@ def resolve_corpus(chain: Chain,  # changed in place
 # %% ../nbs/17_profiles.ipynb #52951c49
 def _skip_missing_inputs(chain: Chain, stage: Stage, chosen: Iterable[str] = ()) -> Stage:
     "Take away a stage's on-demand inputs that have no result and are not chosen."
-    def is_missing(other):
-        return chain.stages[other].on_demand and other not in chosen and not chain.has_run(other)
-    stage.upstream = {key: other for key, other in stage.upstream.items() if not is_missing(other)}
+    def is_missing(key, other):
+        return (chain.stages[other].on_demand and other not in chosen and not chain.has_run(other)
+                and _STAGES.get(stage.name, {}).get(key) != other)
+    stage.upstream = {key: other for key, other in stage.upstream.items()
+                      if not is_missing(key, other)}
     return stage
 
 def _stages_named(chain: Chain, name: str) -> list[str]:
