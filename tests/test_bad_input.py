@@ -30,7 +30,7 @@ def workplace(tmp_path, monkeypatch):
     for path in (GOLD, PRED, INPUT): core.write_atomic(tmp_path / path, record() + "\n")
     core.write_atomic(tmp_path / PROFILE, bad_inputs.TOY)
     core.write_atomic(tmp_path / NOTEBOOK, notebook("out = ''\nvalue = 0.5", "open(out + '/n', 'w')"))
-    for path in (tmp_path, *tmp_path.parents[:2]): path.chmod(0o711)  # so that nobody can come here
+    for path in (tmp_path, *tmp_path.parents[:3]): path.chmod(0o711)  # so that nobody can come here
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DIMABSA_DATA", raising=False)
     return tmp_path

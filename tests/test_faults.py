@@ -207,7 +207,7 @@ def test_a_read_only_cache_serves_what_it_holds(tmp_path, tally):
     with tally("Cache", "read-only"):
         name = "tiny-random-qwen3-bytes"
         folder = resolve(name, tmp_path)
-        for path in (tmp_path, *tmp_path.parents[:2]): path.chmod(0o711)
+        for path in (tmp_path, *tmp_path.parents[:3]): path.chmod(0o711)
         for path in (tmp_path, tmp_path / "weights", folder): path.chmod(0o555)
         weights._altered_file.cache_clear()
         os.seteuid(NOBODY)

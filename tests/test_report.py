@@ -59,8 +59,9 @@ def run(tmp_path_factory):
     folders = {"prepare_rows": str(run/"30_prepare_rows"), "profile": "toy", "bootstrap_samples": 50}
     folders |= {name: str(run/folder) for name, folder in ENCODERS.items()}
     execute(run, "91_dataset", prepare_rows=folders["prepare_rows"], profile="toy")
+    folders["extract_guidance"] = str(run/"32_extract_guidance")
     execute(run, "92_main_results", **folders)
-    execute(run, "93_ablations", extract_guidance=str(run/"32_extract_guidance"), **folders)
+    execute(run, "93_ablations", **folders)
     return run
 
 
@@ -125,7 +126,7 @@ def test_every_figure_of_this_run_has_an_interval(run):
     for stem in [f"{system}_{measure}" for system in ("joint", "separate") for measure in MEASURES]:
         assert (table[f"{stem}_low"] <= table[f"{stem}_high"]).all() and table[f"{stem}_low"].notna().all()
     heads = [line for line in text.splitlines() if line.startswith("| pair ")]
-    assert [head.count("95 %") for head in heads] == [3, 2, 2] and all(len(set(head.split(" | "))) == head.count(" | ") + 1 for head in heads)
+    assert [head.count("95 %") for head in heads] == [5, 4, 4] and all(len(set(head.split(" | "))) == head.count(" | ") + 1 for head in heads)
 
 
 def own_corpus(folder):
@@ -144,6 +145,7 @@ def test_an_own_corpus_without_defects(tmp_path):
     assert "| Grand total | 40 | 8 | 16 | 64 | 58522 | no |" in text and "| DEU device | 40 | 8 | 16 | 64 | – | no |" in text
     assert "entries" in (dataset/"results"/"defects.md").read_text()
     folders = {name: str(tmp_path/folder) for name, folder in ENCODERS.items()}
+    folders["extract_guidance"] = str(tmp_path/"32_extract_guidance")
     main = execute(tmp_path, "92_main_results", prepare_rows=str(prepared), bootstrap_samples=20, **folders)
     text = (main/"results"/"table2.md").read_text()
     assert "Kimi-K2" not in text and "E5-VA" not in text and "95 % intervals: bootstrap by source." in text

@@ -254,6 +254,8 @@ def codes_table(models: Systems,  # the candidates, see `ranked_systems`
     return pd.DataFrame(lines, columns=["system", "corpus", "texts", *CODES])
 
 # %% ../../nbs/25_emoloom_tables.ipynb #0ea6655f
+_CONTRACT = ["candidate", "corpus", "free texts", "zero-shot ParseOK", "ParseOK",
+             "closed texts", "same labels", "first choice throughout"]
 def contract_table(candidates: list[dict],  # see `read_candidates`
 ) -> pd.DataFrame:  # one row a candidate and corpus
     "How often free decoding keeps the contract, and says what the closed set said."
@@ -269,7 +271,7 @@ def contract_table(candidates: list[dict],  # see `read_candidates`
                           "free texts": len(texts), **rates, "closed texts": len(ours),
                           "same labels": np.mean(agree or [np.nan]),
                           "first choice throughout": ours["free"].mean()})
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines, columns=_CONTRACT)
 
 # %% ../../nbs/25_emoloom_tables.ipynb #7d8717d9
 def _phase_seconds(metrics: dict, phase: str) -> tuple[float, float]:
