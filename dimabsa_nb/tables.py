@@ -216,14 +216,18 @@ def _cell_spread(texts: tuple[str, ...]) -> list[tuple]:
                     for place, values in enumerate(columns) if len({*values}) > 1]
 
 # %% ../nbs/15_tables.ipynb #3218672d
+def _verdicts_by_run(spread: pd.DataFrame, table: str = "comparisons.csv") -> dict[str, str]:
+    "Comparison -> its verdicts, such as \"higher|lower\", where they differ between runs."
+    found = spread[(spread["table"] == table) & (spread["column"] == "verdict")]
+    return dict(zip(found["label"], found["texts"]))
+
 def _line_of(path: Path, name: str) -> dict | None:
     "One comparison of a table, with its verdicts by seed where they differ; None without it."
     lines = pd.read_csv(path).set_index("comparison") if path.is_file() else pd.DataFrame()
     if name not in lines.index or pd.isna(lines.loc[name].get("difference")): return None
-    spread = path.with_name("spread.csv")
-    runs = pd.read_csv(spread).set_index("label") if spread.is_file() else pd.DataFrame()
-    found = runs[runs["column"] == "verdict"].texts.get(name) if len(runs) else None
-    return lines.loc[name].to_dict() | {"by seed": found}
+    spread = path.with_name(_SPREAD)
+    seeds = _verdicts_by_run(pd.read_csv(spread), path.name) if spread.is_file() else {}
+    return lines.loc[name].to_dict() | {"by seed": seeds.get(name)}
 
 # %% ../nbs/15_tables.ipynb #9c151939
 def _run_records(root: str | Path, profile: str, run: str) -> list[Record]:

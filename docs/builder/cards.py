@@ -14,7 +14,7 @@ from dimabsa_nb.profiles import read_profile
 from dimabsa_nb.records import Record
 from dimabsa_nb.report import _row_label
 from dimabsa_nb.stages import ON_DEMAND
-from dimabsa_nb.tables import NAMES, _format_cell, markdown_table, paper_table
+from dimabsa_nb.tables import NAMES, _format_cell, _verdicts_by_run, markdown_table, paper_table
 from dimabsa_nb.weights import licence
 
 HEADS = dict(zip(MEASURES, ("RMSE_VA", "PCC_V", "PCC_A")))
@@ -114,12 +114,17 @@ def runs_note(reference: Reference) -> str:
             f"seeds, in {' and '.join(kinds)}." if reference.runs else "")
 
 
+def verdicts_by_run(reference: Reference) -> dict[str, str]:
+    """Comparison -> its verdicts, where they differ between runs."""
+    spread = reference.tables.get("spread")
+    return {} if spread is None else _verdicts_by_run(spread)
+
+
 def seeds(reference: Reference) -> str:
     """Which verdicts of the comparisons change from run to run; "" where no spread was measured."""
     if not reference.runs: return ""
-    spread = reference.tables["spread"]
-    found = spread[(spread["table"] == "comparisons.csv") & (spread["column"] == "verdict")]
-    changing = [f"{line.label} ({line.texts.replace('|', ', ')})" for line in found.itertuples()]
+    changing = [f"{name} ({texts.replace('|', ', ')})"
+                for name, texts in verdicts_by_run(reference).items()]
     verdict = f"depends on the run: {'; '.join(changing)}" if changing else "is the same in all"
     return (f"Over {len(reference.runs)} runs with other seeds joint has "
             f"{over_runs(reference, 'joint_rmse_va')}, separate "

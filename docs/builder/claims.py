@@ -1,7 +1,5 @@
 """The paper's claims beside what the committed runs found; each verdict follows from intervals."""
-import pandas as pd
-
-from builder.cards import Reference, table_of, with_interval
+from builder.cards import Reference, table_of, verdicts_by_run, with_interval
 from dimabsa_nb.report import clear_direction
 from dimabsa_nb.tables import count_wins, paper_table
 
@@ -20,11 +18,8 @@ def paired_comparison(reference: Reference, name: str) -> str:
 
 def by_seed(reference: Reference, name: str) -> str:
     """What to add to a verdict that other seeds change; "" where none is known to."""
-    spread = reference.tables.get("spread", pd.DataFrame(columns=["table", "label", "column"]))
-    found = spread[(spread["table"] == "comparisons.csv") & (spread["label"] == name)
-                   & (spread["column"] == "verdict")]
-    if not len(found): return ""
-    return f" (depends on the seed: {found['texts'].iloc[0].replace('|', ', ')})"
+    found = verdicts_by_run(reference).get(name)
+    return f" (depends on the seed: {found.replace('|', ', ')})" if found else ""
 
 
 def verdict(reference: Reference, name: str, claimed: str = "lower") -> str:
