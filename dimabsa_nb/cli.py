@@ -63,6 +63,8 @@ _Publish = Annotated[bool, typer.Option(
     "--publish", help="When all is done, copy tables, figures, records and the paper's executed "
                       "notebooks to results/ and figures/; only for a profile as it stands.")]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run, and why.")]
+_Published = Annotated[bool, typer.Option(
+    "--published", help="Do not train what results/PROFILE holds.")]
 _NoPreflight = Annotated[bool, typer.Option(
     "--no-preflight", help="Do not check first that the machine has what the profile needs.")]
 _Data = Annotated[Path, typer.Option(
@@ -115,7 +117,8 @@ def run(profile: _Profile,
     force: Annotated[bool, typer.Option(help="Run even what is up to date.")] = False,
     dry_run: _DryRun = False,
     parameter: _Parameters = None, released: _Released = None, name: _Name = None,
-    publish: _Publish = False, no_preflight: _NoPreflight = False):
+    publish: _Publish = False, published: _Published = False,
+    no_preflight: _NoPreflight = False):
     "Run the stages of a profile that are not up to date."
     checked = None if no_preflight else (only, start)
     chain = _load(profile, parameter, released, name, dry_run, publish, checked)
@@ -125,7 +128,7 @@ def run(profile: _Profile,
         lines = *chain.notes, *(f"{stage.name}: {reason or 'done'}" for stage, _, reason in plan)
         return typer.echo("\n".join(lines))
     publish = publish and not chain.changes # not the fallback to the synthetic corpus
-    run_chain(chain, stages, force, typer.echo, publish)
+    run_chain(chain, stages, force, typer.echo, publish, published)
     typer.echo(_where(chain, "92_main_results/results/table2.md", publish))
 
 # %% ../nbs/29_cli.ipynb #9fe430cb

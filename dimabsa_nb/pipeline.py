@@ -6,6 +6,7 @@
 __all__ = ['PATHS', 'Stage', 'Chain', 'stale_stages', 'run_chain']
 
 # %% ../nbs/16_pipeline.ipynb #f416c628
+import gzip
 import json
 import logging
 import os
@@ -14,14 +15,16 @@ import shutil
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from .core import UserError, write_atomic, write_json
+from .core import UserError, file_sha256, write_atomic, write_json
 from .weights import MODELS, weights_of
-from .records import (Record, git_state, hash_of, _input_digest, machine, _output_digests,
-                                _reached_modules, read_metrics, read_record, versions, _why_stale)
+from .records import (Record, _describe_change, git_state, hash_of, _input_digest,
+                                machine, _output_digests, _reached_modules, read_metrics,
+                                read_record, versions, _why_stale)
 
 # %% ../nbs/16_pipeline.ipynb #8b6d7cc4
 @dataclass
@@ -242,6 +245,20 @@ def _run_stage(chain: Chain, stage: Stage, parts: dict[str, object]) -> Record:
     shutil.rmtree(folder, ignore_errors=True)
     return read_record(partial.rename(folder))
 
+# %% ../nbs/16_pipeline.ipynb #a16b0410
+def _why_run(chain: Chain, stage: Stage, parts: dict[str, object]) -> str:
+    """Say why a stage must run; one that was taken from results/ counts whatever the code, as long
+    as its inputs and those of its parameters that still exist are the same."""
+    folder = chain.folder(stage.name)
+    if not (folder/"published").is_file(): return _why_stale(folder, parts)
+    record = read_record(folder)
+    for part in ("parameters", "inputs", "upstream"):
+        before, now = getattr(record, part), parts.get(part, {})
+        now = {name: now.get(name, value) for name, value in before.items()}
+        if now != before: return _describe_change(part, before, now)
+    return ""
+
+
 # %% ../nbs/16_pipeline.ipynb #8e68a3a1
 def stale_stages(chain: Chain,  # the chain
     stages: list[Stage],  # the stages to check, in order
@@ -255,7 +272,7 @@ def stale_stages(chain: Chain,  # the chain
         parts = None if before else _key_parts(chain, stage)
         if before: reason = f"comes after {before[0]}"
         elif _can_continue(chain, stage, parts): reason = "goes on where it was stopped"
-        else: reason = _why_stale(chain.folder(stage.name), parts)
+        else: reason = _why_run(chain, stage, parts)
         if dry and (reason or force): waiting.append(stage.name)
         yield stage, parts, reason or "forced" * force
 
@@ -279,7 +296,7 @@ def _refuse_changes(chain: Chain, stages: list[Stage] | tuple = ()):
         if stage in stages: continue
         parts = _key_parts(chain, stage)
         given = {part: parts[part] for part in ("parameters", "inputs")}
-        if reason := _why_stale(chain.folder(stage.name), given):
+        if reason := _why_run(chain, stage, given):
             raise UserError(f"{stage.name}: {reason}; to publish, run it again: leave out --only "
                             "and --from")
 
@@ -313,14 +330,26 @@ def _published_notebook(path: Path, root: Path) -> str:
     text = nbformat.writes(notebook).rstrip("\n") + "\n"
     return text.replace(f"{root}/", "").replace(f"{path.parent.name}.partial", path.parent.name)
 
+# %% ../nbs/16_pipeline.ipynb #a16b0411
+# outputs that are numbers alone, nobody's text, and small: they are published, too
+_NUMBERS = "valence.jsonl", "arousal.jsonl", "predictions.jsonl", "losses.json", "point.csv"
+
+def _packed_numbers(folder: Path) -> dict[str, bytes]:
+    "Compress the numbers that a stage left behind, by file."
+    found = [name for name in _NUMBERS if (folder/name).is_file()]
+    return {f"{name}.gz": gzip.compress((folder/name).read_bytes(), mtime=0) for name in found}
+
+
 # %% ../nbs/16_pipeline.ipynb #d8fed0d7
 def _published_files(chain: Chain, stage: Stage) -> dict[Path, bytes]:
-    "Collect a stage's record, tables, figures and, of the paper's notebooks, the executed copy."
+    "Collect a stage's record, numbers, tables, figures and, of 9x, the executed notebook."
     folder, results = chain.folder(stage.name), chain.root/"results"/chain.profile
     files = {results/"records"/f"{stage.name}.json": (folder/"record.json").read_bytes()}
     for kind in ("results", "figures"):
         files |= {chain.root/kind/chain.profile/path.relative_to(folder/kind): path.read_bytes()
                   for path in (folder/kind).rglob("*") if path.is_file()}
+    files |= {results/"outputs"/stage.name/name: content
+              for name, content in _packed_numbers(folder).items()}
     if stage.name.startswith("9"):
         notebook = _published_notebook(folder/"notebook.ipynb", chain.root)
         files[results/"notebooks"/f"{stage.name}.ipynb"] = notebook.encode("utf-8")
@@ -336,8 +365,30 @@ def _publish(chain: Chain, stages: list[Stage]):
                             f"{stage.parameters['corpus']} one, so nothing is published; unset "
                             "DIMABSA_DATA to fetch it")
     for stage in stages:
+        if (chain.folder(stage.name)/"published").is_file(): continue
         for path, content in _published_files(chain, stage).items():
             if not path.is_file() or path.read_bytes() != content: write_atomic(path, content)
+
+# %% ../nbs/16_pipeline.ipynb #a16b0413
+def _take_published(chain: Chain, stage: Stage) -> bool:
+    """Put a stage that has not run in place from results/PROFILE; whether it was there. Raises
+    UserError for a file that is not what its record says."""
+    results, partial = chain.root/"results"/chain.profile, _partial_folder(chain, stage)
+    path, kept = results/"records"/f"{stage.name}.json", results/"outputs"/stage.name
+    if chain.has_run(stage.name) or not (path.is_file() and kept.is_dir()): return False
+    record = Record.model_validate_json(path.read_bytes())
+    shutil.rmtree(partial, ignore_errors=True)
+    for packed in sorted(kept.glob("*.gz")):
+        try: write_atomic(partial/packed.stem, gzip.decompress(packed.read_bytes()))
+        except (OSError, EOFError, zlib.error): pass # the hash tells
+        if file_sha256(partial/packed.stem) != record.outputs.get(packed.stem):
+            raise UserError(f"{packed}: is not what {path.name} says; git checkout -- {packed}")
+    write_json(partial/"metrics.json", record.metrics)
+    write_atomic(partial/"published", f"{record.commit}\n")
+    shutil.copyfile(path, partial/"record.json")
+    partial.rename(chain.folder(stage.name))
+    return True
+
 
 # %% ../nbs/16_pipeline.ipynb #b121f6f1
 def _check_processes(stages: list[Stage]):
@@ -384,24 +435,32 @@ def _run_aloud(chain: Chain, stage: Stage, parts: dict, place: str, say: Callabl
     with _heartbeat(say, f"{stage.name}, {place}"): record = _run_stage(chain, stage, parts)
     say(f"{stage.name}: done in {record.seconds:.0f} s")
 
+# %% ../nbs/16_pipeline.ipynb #a16b0417
+def _locked(chain: Chain):
+    "The lock on a run, for a with statement. Raises UserError if another process has it."
+    from filelock import FileLock, Timeout
+    chain.folder("").mkdir(parents=True, exist_ok=True)
+    try: return FileLock(chain.folder(".lock")).acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"another process is working on run {chain.folder('').name}; wait for it, "
+                        "or end it") from None
+
+
 # %% ../nbs/16_pipeline.ipynb #b95d7ae5
 def run_chain(chain: Chain,  # the chain
     stages: list[Stage],  # the stages to check, in order
     force: bool = False,  # run even what is up to date
     say: Callable[[str], object] = print,  # takes one line
     publish: bool = False,  # copy tables, figures and notebooks to results/ and figures/
+    published: bool = False,  # take what results/ holds of stages that have not run
 ):
     "Bring a run up to date. Raises UserError if it is busy or may not be published."
-    from filelock import FileLock, Timeout
     if publish: _refuse_changes(chain, stages)
     _check_processes(stages)
-    chain.folder("").mkdir(parents=True, exist_ok=True)
-    try: lock = FileLock(chain.folder(".lock")).acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"another process is working on run {chain.folder('').name}; wait for it, "
-                        "or end it") from None
-    with lock:
+    with _locked(chain):
         for line in chain.notes: say(line)
+        taken = [stage.name for stage in stages if published and _take_published(chain, stage)]
+        if taken: say(f"from results/{chain.profile}: {', '.join(taken)}")
         for stage, parts, reason in stale_stages(chain, stages, force):
             place = _prospect(chain, stages, stage, force) if reason else ""
             shown = f" ({place})" * (bool(place) and sys.stderr.isatty())

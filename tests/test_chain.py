@@ -141,6 +141,28 @@ def test_papermill_trains_what_the_chain_trains(undisturbed, tmp_path):
     assert dimabsa(undisturbed, "parameters", "smoke", "33_train_encoder@joint") == (stage / "parameters.yaml").read_text()
 
 
+def test_published_numbers_give_the_same_tables_without_training(undisturbed, tmp_path):
+    root = checkout(tmp_path)
+    for part in ("results", "figures"):
+        shutil.copytree(undisturbed / part, root / part)
+    assert not any(text in path.read_text("latin-1") for path in (root / "results/smoke/outputs").rglob("*.gz") for text in ("text", "aspect"))
+    said = dimabsa(root, "run", "smoke", "--published", "--publish")
+    assert {line.split(": ")[0] for line in said.splitlines() if line.endswith(": has not run")} == {"30_prepare_rows", "91_dataset", "92_main_results", "93_ablations"}
+    assert published(root) == published(undisturbed)
+    assert not (root / "runs/smoke/33_train_encoder@joint/system").exists()
+
+
+def test_an_encoder_trains_on_published_guidance(undisturbed, tmp_path):
+    root = checkout(tmp_path)
+    shutil.copytree(undisturbed / "results", root / "results")
+    shutil.rmtree(root / "results/smoke/outputs/33_train_encoder@joint")
+    said = dimabsa(root, "run", "smoke", "--published", "--only", "33_train_encoder@joint")
+    assert "from results/smoke: 31_train_coarse@valence, 31_train_coarse@arousal, 32_extract_guidance" in said
+    place = "runs/smoke/33_train_encoder@joint"
+    assert (root / place / "predictions.jsonl").read_bytes() == (undisturbed / place / "predictions.jsonl").read_bytes()
+    assert [path.name for path in (root / place / "system").iterdir()] == ["encoder"]
+
+
 def test_published_notebooks_show_results_and_no_texts(undisturbed):
     texts = {text for text in read_jsonl(undisturbed / "runs/smoke/30_prepare_rows/rows.jsonl")["text"] if len(text) > 12}
     notebooks = sorted((undisturbed / "results/smoke/notebooks").glob("*.ipynb"))
