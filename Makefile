@@ -7,8 +7,9 @@
 # make test        everything that can be checked without a GPU, 20 minutes; make test-fast is 4
 # make notebooks   the outputs that the library's notebooks are committed with
 # make lab         the notebooks in JupyterLab
+# make lock        locks/ anew, by uv: the same versions, the registry's hashes; make audit asks for their known vulnerabilities
 #
-# PYTHON is the interpreter that .venv is made from (3.11 or newer), LOCK the exact set that goes into it:
+# PYTHON is the interpreter that .venv is made from (3.11.5 or newer), LOCK the exact set that goes into it:
 #     make reproduce PYTHON=python3.12
 #     make reproduce PROFILE=paper LOCK=locks/gpu.txt
 
@@ -18,7 +19,7 @@ PROFILE ?= quick
 BIN := .venv/bin
 READY := .venv/ready-$(notdir $(LOCK))
 
-.PHONY: reproduce test test-fast style browser notebooks lab bench gpu-check docs check readme cards pages clean
+.PHONY: reproduce test test-fast style browser notebooks lab bench gpu-check docs check readme cards pages lock audit clean
 
 reproduce: $(READY)
 	$(BIN)/dimabsa run $(PROFILE) --publish
@@ -45,7 +46,7 @@ style: $(READY)
 		echo "notebooks or modules were not as nbdev_clean and nbdev_export leave them; they are now: commit them" >&2; \
 		git diff --stat -- nbs dimabsa_nb >&2; exit 1; fi
 	@echo "== lines, imports, names"
-	@$(BIN)/ruff check -q nbs dimabsa_nb tests docs
+	@$(BIN)/ruff check -q nbs dimabsa_nb tests docs locks
 	@$(MAKE) --no-print-directory check
 
 # the committed outputs of the library's notebooks, written anew
@@ -82,13 +83,30 @@ gpu-check: $(READY)
 pages readme cards: $(READY)
 	@$(BIN)/python docs/builder pages
 
-# the stamp names the set that is installed, and is younger than all it depends on
+TOOLS := build/tools/bin
+
+$(TOOLS):
+	$(PYTHON) -m venv build/tools
+	$(TOOLS)/python -m pip install --quiet --disable-pip-version-check uv pip-audit
+
+lock: | $(TOOLS)
+	PATH="$(TOOLS):$$PATH" $(TOOLS)/python locks/make.py $(ARGS)
+
+# gpu.txt names cpu.txt; one line and an error, too, where the registry does not say what is vulnerable
+audit: | $(TOOLS)
+	$(TOOLS)/pip-audit --strict --disable-pip --require-hashes -r locks/gpu.txt
+
+# the stamp names the set that is installed, and is younger than all it depends on; every file that comes from outside has its hash in the set
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+LOCKED := --require-hashes --only-binary :all:
 $(READY): $(LOCK) pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, %s is %d.%d; set PYTHON" % (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11.5 or newer is needed, %s is %d.%d.%d; set PYTHON" % (sys.executable, *sys.version_info[:3]) if sys.version_info < (3, 11, 5) else 0)'
 	@rm -f .venv/ready*
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(LOCK)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(INSTALL) $(LOCKED) -r $(LOCK)
+	@$(BIN)/python -m pip check >/dev/null || { echo "torch came as its CUDA build: its libraries, too" >&2; $(INSTALL) $(LOCKED) -r locks/gpu.txt; }
+	$(INSTALL) --no-build-isolation -e .
+	$(BIN)/python -m pip check
 	@touch $@
 
 # what was trained stays in runs/

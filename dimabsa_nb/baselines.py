@@ -75,8 +75,8 @@ def _peak_rss_mb(reset: bool = False) -> float:
         gc.collect()
         # memory that the previous method freed goes back to the system
         getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)
-        Path("/proc/self/clear_refs").write_text("5")
-    return next(int(line.split()[1]) / 1024 for line in status.read_text().splitlines()
+        Path("/proc/self/clear_refs").write_bytes(b"5")
+    return next(int(line.split()[1]) / 1024 for line in status.read_text("utf-8").splitlines()
                 if line.startswith("VmHWM"))
 
 # %% ../nbs/26_baselines.ipynb #40dfbb76

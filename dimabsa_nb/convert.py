@@ -11,6 +11,7 @@ import shutil
 import struct
 from pathlib import Path
 import numpy as np
+from .core import write_atomic
 from .wheels import GEMMA_GGUF, _check_digest
 
 # %% ../nbs/09_convert.ipynb #520cf2b3
@@ -157,7 +158,7 @@ def _convert_gemma(files: dict[str, Path], folder: str | Path) -> None:
     tokenizer.model_max_length = _gguf_field(reader, "context_length")
     tokenizer.save_pretrained(folder)
     shutil.copy(files["GEMMA_TERMS.html"], folder)
-    Path(folder, "NOTICE").write_text(_GEMMA_NOTICE, encoding="utf-8")
+    write_atomic(Path(folder, "NOTICE"), _GEMMA_NOTICE)
 
 # %% ../nbs/09_convert.ipynb #1db5626a
 def _deinterleave(weight: np.ndarray, heads: int) -> np.ndarray:

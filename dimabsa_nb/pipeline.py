@@ -121,7 +121,7 @@ def _partial_folder(chain: Chain, stage: Stage) -> Path:
 def _can_continue(chain: Chain, stage: Stage, parts: dict[str, object]) -> bool:
     "Tell whether a stopped run of this very stage is there."
     key = _partial_folder(chain, stage)/"key"
-    return key.is_file() and key.read_text() == hash_of(parts)
+    return key.is_file() and key.read_text("utf-8") == hash_of(parts)
 
 # %% ../nbs/16_pipeline.ipynb #88ae46aa
 class _StageFailed(RuntimeError):

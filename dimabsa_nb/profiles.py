@@ -359,7 +359,7 @@ _OLDEST_DRIVER = {"12": 525, "13": 580} # by the first number of CUDA's version
 def _why_no_gpu(gpus: list[dict], version: str | Path = "/proc/driver/nvidia/version") -> str:
     "Why torch finds no GPU, and the fix."
     import torch
-    loaded = Path(version).read_text() if Path(version).is_file() else ""
+    loaded = Path(version).read_text("utf-8") if Path(version).is_file() else ""
     drivers = [gpu["driver"] for gpu in gpus] + re.findall(r"\d{3}\.[\d.]+", loaded)
     cuda = torch.version.cuda
     if not drivers: return "no NVIDIA GPU, or no driver for it"

@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import re
-import resource
 import subprocess
 import sys
 from functools import lru_cache
@@ -20,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
+import psutil
 from pydantic import BaseModel
 from .core import UserError, file_sha256, jsonable, write_json
 
@@ -29,8 +29,13 @@ USAGE = re.compile(r"second|_time$|memory|^device$|^dtype$|^tf32$|^attention_|^v
 
 def _peak_memory() -> dict[str, float]:
     "Ask the system, and torch if it is loaded, for this process's peak memory."
-    unit = 2**20 if sys.platform == "darwin" else 2**10 # macOS counts bytes, Linux kilobytes
-    peak = {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
+    try:
+        from resource import RUSAGE_SELF, getrusage
+        size = getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 2**10)
+    except ImportError: # Windows; macOS counts bytes, Linux kilobytes
+        memory = psutil.Process().memory_info()
+        size = getattr(memory, "peak_wset", memory.rss)
+    peak = {"peak_memory_mb": round(size / 2**20, 1)}
     if (torch := sys.modules.get("torch")) and torch.cuda.is_initialized():
         peak["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
     return peak
@@ -121,9 +126,9 @@ def versions(*packages: str,  # names of distributions
 # %% ../nbs/14_records.ipynb #02a5c2be
 def _memory_gb(groups: str | Path = "/sys/fs/cgroup") -> float:
     "The memory that processes may use: the machine's, or the container's limit."
-    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    sizes = [psutil.virtual_memory().total]
     for path in (Path(groups)/"memory.max", Path(groups)/"memory"/"memory.limit_in_bytes"):
-        text = path.read_text().strip() if path.is_file() else ""
+        text = path.read_text("utf-8").strip() if path.is_file() else ""
         if text.isdigit(): sizes.append(int(text))
     return round(min(sizes) / 1e9, 1)
 
@@ -142,7 +147,8 @@ def _gpus() -> list[dict[str, object]]:
 def machine() -> dict[str, object]:  # system, cpu, cores, memory_gb, gpus
     "Describe the machine, as far as it decides what can run and how fast."
     path = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*: (.+)", path.read_text() if path.is_file() else "", re.M)
+    cpus = path.read_text("utf-8") if path.is_file() else ""
+    names = re.findall(r"^model name\s*: (.+)", cpus, re.M)
     return {"system": f"{platform.system()} {platform.machine()}",
             "cpu": names[0] if names else platform.processor(), "cores": os.cpu_count(),
             "memory_gb": _memory_gb(), "gpus": _gpus()}

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import distributed
-from .core import UserError, read_json
+from .core import UserError, read_json, write_json
 from .prompts import PROMPT_VERSION
 from .wheels import WeightsError
 
@@ -232,7 +232,7 @@ def _write_stream(path: Path, kept: list[dict], batches: Iterable[list[dict]]) -
     "Write records batch by batch, each batch on disk before the next one is computed."
     path.parent.mkdir(parents=True, exist_ok=True)
     records = []
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
         for batch in chain([kept], batches):
             file.writelines(json.dumps(record) + "\n" for record in batch)
             file.flush()
@@ -378,8 +378,7 @@ def write_settings(path: Path,  # beside trained weights
     settings: dict[str, object],  # what they were trained for, as JSON
 ) -> None:
     "Write the settings of trained weights, with the version of the prompts."
-    settings = {"prompt_version": PROMPT_VERSION, **settings}
-    path.write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n")
+    write_json(path, {"prompt_version": PROMPT_VERSION, **settings})
 
 # %% ../nbs/11_train.ipynb #50c78195
 _KINDS = {"max_length": int, "frozen_layers": int, "frozen_embeddings": bool, "dropout": float}

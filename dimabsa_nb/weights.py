@@ -41,7 +41,8 @@ def _lower_half(convert: Callable) -> Callable[[dict[str, Path], Path], None]:
     def halved(files: dict[str, Path], folder: Path) -> None:
         from safetensors.torch import load_file, save_file
         convert(files, folder)
-        config, path = json.loads((folder/"config.json").read_text()), folder/"model.safetensors"
+        config = json.loads((folder/"config.json").read_text("utf-8"))
+        path = folder/"model.safetensors"
         shorter = {"num_hidden_layers": (layers := config["num_hidden_layers"] // 2)}
         if "layer_types" in config: shorter["layer_types"] = config["layer_types"][:layers]
         weights = load_file(path)

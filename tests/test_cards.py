@@ -257,11 +257,10 @@ def test_citation_has_what_its_format_requires():
         assert "name" in person or {"given-names", "family-names"} <= set(person)
 
 
-def test_conda_gets_the_set_that_is_tested():
+def test_conda_brings_python_and_pip():
     environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text("utf-8"))
-    python, _, pip = environment["dependencies"]
-    assert environment["name"] == SETTINGS["lib_name"] and python == f"python >={SETTINGS['min_python']}"
-    assert pip == {"pip": ["-r locks/cpu.txt", "-e ."]} and (REPOSITORY / "locks/cpu.txt").is_file()
+    python, pip = environment["dependencies"]
+    assert environment["name"] == SETTINGS["lib_name"] and python.startswith(f"python >={SETTINGS['min_python']}") and pip == "pip"
 
 
 def test_no_badge_is_shown_that_was_not_tested():

@@ -62,7 +62,7 @@ def test_tables_show_the_constant_and_count_failures(prompted):
         assert pairs.pair.tolist()[-2:] == ["Macro", "Micro"] and pairs[["constant", "mean digit", "free"]].notna().all(axis=None)
         assert macro.system.tolist()[:4] == ["constant", "mean digit", "likeliest digit", "free"]
         assert macro["RMSE_VA"].tolist()[:4] == pytest.approx(pairs.iloc[-2][macro.system[:4]].tolist())
-        assert "could not be read and count as 5#5" in Path(f"{stem}.md").read_text() and "SYNTHETIC" in Path(f"{stem}_macro.md").read_text()
+        assert "could not be read and count as 5#5" in Path(f"{stem}.md").read_text("utf-8") and "SYNTHETIC" in Path(f"{stem}_macro.md").read_text("utf-8")
 
 
 def test_a_killed_run_goes_on_to_the_same_predictions(prompted, tmp_path):

@@ -102,7 +102,7 @@ def test_killed_and_started_again_it_ends_in_the_same_bytes(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (broken/"zero-shot_goemotions.jsonl").exists()
-    with open(streamed, "a") as file: file.write('{"key": "torn')
+    with open(streamed, "a", encoding="utf-8") as file: file.write('{"key": "torn')
     assert ask(broken).wait() == 0
     answers = (broken/"zero-shot_goemotions.jsonl").read_bytes()
     assert answers == (whole/"zero-shot_goemotions.jsonl").read_bytes()

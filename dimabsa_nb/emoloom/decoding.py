@@ -302,7 +302,7 @@ class Clock:
         budget: float = 0.0,  # seconds in all; 0 is no limit
     ):
         self.path, self.budget, self.phase = Path(path), budget, "start"
-        self.seconds = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.seconds = json.loads(self.path.read_text("utf-8")) if self.path.exists() else {}
         self.last = time.monotonic()
 
     def lap(self,

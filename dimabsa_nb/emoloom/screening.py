@@ -203,7 +203,7 @@ def _digest(train: pd.DataFrame, dev: pd.DataFrame, *settings) -> str:
 
 def _finished(path: Path, run: str, measure) -> dict[str, float]:
     "The measures of a finished run, or those of `measure`, kept for the next time."
-    kept = json.loads(path.read_text()) if path.exists() else {}
+    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
     if kept.get("run") != run:
         kept = {"run": run, "measures": measure()}
         write_atomic(path, json.dumps(kept) + "\n")

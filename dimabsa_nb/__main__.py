@@ -1,0 +1,4 @@
+"""`python -m dimabsa_nb` is `dimabsa`."""
+from .cli import app
+
+app(prog_name="dimabsa")
