@@ -2,7 +2,7 @@
 import json
 import os
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,19 +21,19 @@ def pytest_addoption(parser):
 @pytest.fixture(scope="session")
 def tally(request):
     """Count what is tried and what survives: `with tally("Bad input", "corpora"):`, once for each try."""
-    tried, survived = Counter(), Counter()
+    tried, survived, facts = Counter(), Counter(), defaultdict(dict)
 
     @contextmanager
     def count(part, what):
         tried[f"{part}: {what}"] += 1
-        yield
+        yield facts[f"{part}: {what}"]  # what is measured besides
         survived[f"{part}: {what}"] += 1
 
     yield count
     if request.config.getoption("--record"):
         from dimabsa_nb.core import write_json
         known = json.loads(COUNTS.read_text("utf-8")) if COUNTS.is_file() else {}
-        write_json(COUNTS, known | {name: {"tried": tried[name], "survived": survived[name]} for name in tried})
+        write_json(COUNTS, known | {name: {"tried": tried[name], "survived": survived[name], **facts[name]} for name in tried})
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """What is killed, full, read-only, damaged or set back: the same command goes on, or says so in one line, and ends in the same bytes."""
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from dimabsa_nb.records import _is_unchanged
 from dimabsa_nb.synthetic import synthetic_corpus
 from dimabsa_nb.weights import resolve
 
+resource = pytest.importorskip("resource", reason="limits and signals of Unix")
 NOBODY = 65534
 # loaded by every Python below: SIGKILL before or after the Nth time that a file is opened for writing, renamed, replaced or removed
 SITE = """import os, signal, sys, tempfile

@@ -130,25 +130,27 @@ def test_names_of_runs_and_files_are_shown_as_text(chromium, tmp_path, tally):
 
 
 # --- what comes from outside ----------------------------------------------------------------------------------------------
-def test_nothing_unpickles_and_nothing_runs_a_models_own_code():
-    """The one word allowed is a refusal; a malicious checkpoint is tried in `bad_inputs.py` (a pickle for weights, a folder with code of its own)."""
+def test_nothing_unpickles_and_nothing_runs_a_models_own_code(tally):
+    """The one word allowed is a refusal; a malicious checkpoint is tried in `test_supply.py`, others in `bad_inputs.py`."""
     sources = [path for top in ("dimabsa_nb", "docs/builder") for path in (REPOSITORY / top).rglob("*.py")] + sorted((REPOSITORY / "nbs").glob("3*.ipynb"))
     for path in sources:
         source = path.read_text("utf-8")
-        assert not re.search(r"import pickle|pickle\.|torch\.load\(|joblib|marshal|\bdill\b|shelve|yaml\.(unsafe_)?load\(|read_pickle|allow_pickle=True|(?<![.\w])(eval|exec)\(|shell=True|weights_only=False", source), path
-        assert source.count("trust_remote_code") == source.count("trust_remote_code=False"), path
-        assert not re.search(r"Auto\w+\.from_pretrained\(", source), path  # but by `weights.load_pretrained`
+        with tally("Supply", "sources that neither unpickle nor run a model's code"):
+            assert not re.search(r"import pickle|pickle\.|torch\.load\(|joblib|marshal|\bdill\b|shelve|yaml\.(unsafe_)?load\(|read_pickle|allow_pickle=True|(?<![.\w])(eval|exec)\(|shell=True|weights_only=False", source), path
+            assert source.count("trust_remote_code") == source.count("trust_remote_code=False"), path
+            assert not re.search(r"Auto\w+\.from_pretrained\(", source), path  # but by `weights.load_pretrained`
 
 
-def test_files_under_way_are_no_more_open_than_others(tmp_path, monkeypatch):
+@pytest.mark.skipif(os.name == "nt", reason="rights and links of Unix")
+def test_files_under_way_are_no_more_open_than_others(tmp_path, monkeypatch, tally):
     """A file's temporary neighbour obeys the umask, is made anew, and follows no link that waits in its place."""
     seen, write = [], Path.replace
     monkeypatch.setattr(Path, "replace", lambda path, target: (seen.append(stat.S_IMODE(path.stat().st_mode)), write(path, target))[1])
     before = os.umask(0o077)
     try: core.write_atomic(tmp_path / "a.json", "secret")
     finally: os.umask(before)
-    assert seen == [0o600] and stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o600
+    with tally("Supply", "temporary files: rights by the umask, no link followed"): assert seen == [0o600] and stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o600
     (tmp_path / "victim").write_text("mine")
     (tmp_path / f".b.json.{os.getpid()}.partial").symlink_to(tmp_path / "victim")
     core.write_atomic(tmp_path / "b.json", "theirs")
-    assert (tmp_path / "victim").read_text() == "mine" and not (tmp_path / "b.json").is_symlink()
+    with tally("Supply", "temporary files: rights by the umask, no link followed"): assert (tmp_path / "victim").read_text() == "mine" and not (tmp_path / "b.json").is_symlink()

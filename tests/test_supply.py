@@ -81,3 +81,60 @@ def test_what_is_installed_here_is_the_lock():
     assert done.returncode == 0, done.stdout
     from importlib.metadata import version
     assert [pin for pin, marker, _ in PINS["cpu"] if not marker and version(pin.split("==")[0]).partition("+")[0] != pin.split("==")[1]] == []
+
+
+def test_every_download_is_pinned_and_other_bytes_are_refused(tmp_path, tally):
+    """Weights, the wheels that carry them, corpora and scripts of the site: by hash. Models of the hub: by commit."""
+    from builder import npm
+
+    from dimabsa_nb import corpus, weights, wheels
+    from dimabsa_nb.core import DataUnavailable, UserError
+    from dimabsa_nb.emoloom import corpora
+    other = tmp_path / "other"
+    other.write_bytes(b"other bytes")
+    pinned = [digest for model in weights.MODELS.values() for wheel in model.wheels for digest in (wheel.digest, *wheel.files.values())]
+    for digest in sorted({*pinned}):
+        with tally("Supply", "weights and the wheels that carry them: other bytes refused"), pytest.raises(wheels.WeightsError, match="not " + digest): wheels._check_digest(other, digest)
+    for name, digest in corpus.OFFICIAL_FILES.items():
+        (tmp_path / "there" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(other, tmp_path / "there" / name)
+        with tally("Supply", "corpora: other bytes refused"), pytest.raises(DataUnavailable, match="not the pinned " + digest[:12]):
+            corpus.fetch_corpora(tmp_path / "here", (tmp_path / "there").as_uri(), {name: digest})
+    for name, files in corpora._SOURCES.items():
+        for file, (_, digest) in files.items():
+            with tally("Supply", "corpora: other bytes refused"), pytest.raises(DataUnavailable, match="not the pinned " + digest[:12]):
+                corpora._fetch_affect(name, tmp_path / "affect", {name: {file: (other.as_uri(), digest)}})
+    for name, (version, _) in npm.PACKAGES.items():
+        shutil.copy(other, tmp_path / f"{name}-{version}.tgz")
+        with tally("Supply", "scripts of the site: other bytes refused"), pytest.raises(UserError, match="as pinned"): npm.package(name, tmp_path)
+    assert not list((tmp_path / "here").rglob("*.jsonl")) and not [path for path in (tmp_path / "affect").rglob("*") if path.is_file()]
+    for name, pin in weights.HUB.items():
+        with tally("Supply", "models of the hub named by a commit"):
+            assert re.fullmatch("[0-9a-f]{40}", pin.commit) and weights._commit_of(name) == pin.commit
+
+
+@pytest.mark.parametrize("trick", ["a pickle", "a pickle named safetensors", "code of its own"])
+def test_a_malicious_checkpoint_runs_nothing(tmp_path, trick, tally):
+    """What would write a file when it is loaded writes none."""
+    import torch
+
+    from dimabsa_nb.coarse import load_base
+    from dimabsa_nb.core import UserError
+    folder, written = tmp_path / "model", tmp_path / "hacked"
+
+    class Evil:
+        def __reduce__(self): return Path.touch, (written,)
+
+    shutil.copytree(Path(load_base("tiny-random-qwen3-bytes")[1].name_or_path), folder)
+    if trick == "code of its own":
+        (folder / "own.py").write_text(f"import pathlib; pathlib.Path({str(written)!r}).touch()\nclass Own: pass\n", "utf-8")
+        (folder / "config.json").write_text('{"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}}', "utf-8")
+    else:
+        (folder / "model.safetensors").unlink()
+        torch.save({"weights": Evil()}, folder / ("pytorch_model.bin" if trick == "a pickle" else "model.safetensors"))
+    with tally("Supply", "malicious checkpoints refused, nothing of theirs run"):
+        with pytest.raises(UserError): load_base(str(folder))
+        assert not written.exists()
+    if trick == "a pickle":  # the trap is one
+        torch.load(folder / "pytorch_model.bin", weights_only=False)
+        assert written.exists()

@@ -101,12 +101,13 @@ def captions(root: Path, record: Record, name: str) -> dict[str, str]:
     return json.loads(path.read_text("utf-8"))[stem]
 
 
-def endurance(root: Path, part: str = "") -> str:
+def endurance(root: Path, wanted: str = "") -> str:
     """What tests tried to break, from `results/tests/counts.json`; of one part, how often."""
     counts = json.loads((Path(root) / "results/tests/counts.json").read_text("utf-8"))
-    rows = [(*name.split(": ", 1), found["tried"], found["survived"])
-            for name, found in counts.items()]
-    if part: return f"{sum(row[2] for row in rows if row[0] == part.replace('-', ' ')):,}"
+    gap = lambda found: f"; largest gap {found['gap']:.2g}" if "gap" in found else ""
+    rows = [(part, what + gap(found), found["tried"], found["survived"])
+            for name, found in counts.items() for part, what in [name.split(": ", 1)]]
+    if wanted: return f"{sum(row[2] for row in rows if row[0] == wanted.replace('-', ' ')):,}"
     lines = ["| part | what | tried | survived | lost |", "| :--- | :--- | ---: | ---: | ---: |"]
     sums = [sum(column) for column in list(zip(*rows))[2:]]
     lines += [f"| {name} | {what} | {tried:,} | {survived:,} | {tried - survived:,} |"
