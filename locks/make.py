@@ -33,8 +33,8 @@ CPU_BUILDS = """\
 
 folder = Path(__file__).resolve().parent
 with TemporaryDirectory() as scratch:
-    both = Path(scratch, "both.txt")  # uv prefers the versions that the file to write already names
-    both.write_text("".join(re.sub(r"(?m)^(#|-r ).*\n", "", (folder / f"{name}.txt").read_text("utf-8")) for name in HEADS), "utf-8")
+    both = Path(scratch, "both.txt")  # uv prefers the versions that the file to write already names; no hash is taken over
+    both.write_text("".join(line + "\n" for name in HEADS for line in re.findall(r"(?m)^\w[^\\\n]*", (folder / f"{name}.txt").read_text("utf-8"))), "utf-8")
     subprocess.run(["uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11.5", "--generate-hashes", "--no-annotate", "--no-header",
                     "--extra", "dev", "--output-file", both, *sys.argv[1:], folder.parent / "pyproject.toml"], check=True)
     pins = re.findall(r"(?m)^\S.*\n(?:\s+--hash.*\n)+", both.read_text("utf-8"))
