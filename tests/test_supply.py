@@ -57,7 +57,7 @@ def install(folder, *lines):
 
 def test_a_lock_without_a_hash_or_with_another_is_refused(tmp_path, tally):
     plain, cpu, none = wheel(tmp_path, "1.0"), wheel(tmp_path, "1.0+cpu", "cpu = True\n"), "0" * 64
-    lines = {"no hash": "toy==1.0", "another file's hash": f"toy==1.0 --hash=sha256:{none}", "no version": f"toy --hash=sha256:{cpu}",
+    lines = {"no hash": "toy==1.0", "another file's hash": f"toy==1.0 --hash=sha256:{none}",
              "the hash of the other build alone": f"toy==1.0 --hash=sha256:{plain}"}
     for what, line in lines.items():
         with tally("Supply", "locks with a flaw refused"):
