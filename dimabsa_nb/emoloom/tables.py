@@ -167,8 +167,9 @@ def axes_table(systems: Systems,  # candidates and baselines, see `ranked_system
 # %% ../../nbs/25_emoloom_tables.ipynb #afb26332
 _QUESTIONS = (
     ("goemotions", "macro_f1", "native"), ("goemotions", "macro_f1", "Ekman-6 + neutral"),
-    ("dailydialog", "macro_f1", "Ekman-6 + neutral"), ("goemotions", "vad_score", "native"),
-    ("dailydialog", "vad_score", "native"), ("emobank", "vad_score", "native"))
+    ("empatheticdialogues", "macro_f1", "native"), ("dailydialog", "macro_f1", "Ekman-6 + neutral"),
+    ("goemotions", "vad_score", "native"), ("dailydialog", "vad_score", "native"),
+    ("emobank", "vad_score", "native"))
 
 # %% ../../nbs/25_emoloom_tables.ipynb #50ed019b
 def _best_strict(systems: Systems, corpus: str, measure) -> str | None:
