@@ -167,9 +167,8 @@ def axes_table(systems: Systems,  # candidates and baselines, see `ranked_system
 # %% ../../nbs/25_emoloom_tables.ipynb #afb26332
 _QUESTIONS = (
     ("goemotions", "macro_f1", "native"), ("goemotions", "macro_f1", "Ekman-6 + neutral"),
-    ("empatheticdialogues", "macro_f1", "native"), ("dailydialog", "macro_f1", "Ekman-6 + neutral"),
-    ("goemotions", "vad_score", "native"), ("dailydialog", "vad_score", "native"),
-    ("emobank", "vad_score", "native"))
+    *((corpus, "macro_f1", "Ekman-6 + neutral") for corpus in ("empatheticdialogues", "dailydialog")),
+    *((corpus, "vad_score", "native") for corpus in ("goemotions", "dailydialog", "emobank")))
 
 # %% ../../nbs/25_emoloom_tables.ipynb #50ed019b
 def _best_strict(systems: Systems, corpus: str, measure) -> str | None:

@@ -61,9 +61,8 @@ def counted_verdicts(root: Path, place: str) -> str:
 
 def listed(lines: pd.DataFrame) -> str:
     """Statements of the ledger as a table."""
-    return table_of([{"place": line.place, "statement": line.statement,
-                      "found": line.found, "verdict": verdict_link(line.verdict)}
-                     for line in lines.itertuples()])
+    texts = lines[["place", "statement", "found"]].replace("<", r"\\<", regex=True)
+    return table_of(texts.assign(verdict=lines.verdict.map(verdict_link)).to_dict("records"))
 
 
 def claims(root: Path) -> str:
