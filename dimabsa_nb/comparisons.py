@@ -85,6 +85,14 @@ def question_table(runs: dict[str, list[pd.DataFrame]],  # system -> matched row
         lines.append({"question": question} | found)
     return pd.DataFrame(lines)
 
+# %% ../nbs/19_comparisons.ipynb #cmp0cal0
+def _weighted_errors(frame: pd.DataFrame, weights: np.ndarray) -> np.ndarray:
+    "The calibration error under each of several weightings of the rows, (samples, n)."
+    bins = np.clip(np.digitize(frame["top1"], np.linspace(0, 1, 11)) - 1, 0, 9)
+    gaps = (frame["digit"] == frame["predicted_digit"]) - frame["top1"]
+    by_bin = np.eye(10)[bins] * gaps.to_numpy()[:, None]
+    return np.abs(weights @ by_bin).sum(axis=1) / weights.sum(axis=1)
+
 # %% ../nbs/19_comparisons.ipynb #cmp0cal2
 def calibration_gap(frames: dict[str, pd.DataFrame],  # two models -> see `coarse_frame`, same rows
     samples: int = 1000,  # bootstrap samples
@@ -96,12 +104,8 @@ def calibration_gap(frames: dict[str, pd.DataFrame],  # two models -> see `coars
     for _, family in one.reset_index(drop=True).groupby(_source_families(one).to_numpy()):
         codes, sources = pd.factorize(family["source_id"], sort=True)
         weights[:, family.index] = _draw_counts(len(sources), samples, chance)[:, codes]
-    def errors(frame: pd.DataFrame) -> np.ndarray:
-        bins = np.clip((np.digitize(frame["top1"], np.linspace(0, 1, 11)) - 1), 0, 9)
-        gaps = (frame["digit"] == frame["predicted_digit"]) - frame["top1"]
-        by_bin = np.eye(10)[bins] * gaps.to_numpy()[:, None]
-        return np.abs(weights @ by_bin).sum(axis=1) / weights.sum(axis=1)
-    gaps, points = errors(one) - errors(two), [calibration_error(one), calibration_error(two)]
+    gaps = _weighted_errors(one, weights) - _weighted_errors(two, weights)
+    points = [calibration_error(one), calibration_error(two)]
     low, high = percentile_interval(gaps)
     return {"comparison": f"{first} - {second} (calibration error)", "first": points[0],
             "second": points[1], "difference": points[0] - points[1], "low": low, "high": high,
