@@ -29,12 +29,11 @@ from .weights import HUB
 KINDS = "computed", "arithmetic", "rescored", "parameter", "direction", "uncheckable"
 
 def _printed_elsewhere() -> dict[str, float]:
-    "What the paper's tables and stated figures say, by the ledger's ids."
+    "What the paper's tables say, by the ledger's ids."
     cells = paper_table("table2").set_index("pair").stack()
-    counts, stated = paper_table("table1"), paper_table("statements").set_index("name").value
     known = {f"table2_{pair}_{column}": value for (pair, column), value in cells.items()}
-    known |= {f"table1_{row.lang}_{row.domain}": row.total for row in counts.itertuples()}
-    return known | stated.to_dict() | {"pcc_a_gain_percent": stated["pcc_a_gain_percent"] / 100}
+    return known | {f"table1_{row.lang}_{row.domain}": row.total
+                    for row in paper_table("table1").itertuples()}
 
 # %% ../nbs/19_ledger.ipynb #8ecb3854
 def _number(text: str) -> float:
@@ -43,22 +42,22 @@ def _number(text: str) -> float:
     return value * 1000 if text.endswith("K") else value / 100 if text.endswith("%") else value
 
 # %% ../nbs/19_ledger.ipynb #a5724657
-def check_ledger(ledger: pd.DataFrame,  # the lines of ledger.csv
+def check_ledger(ledger: pd.DataFrame,  # the lines of statements.csv
 ) -> None:  # nothing
     "Raises UserError for a line without a check, listed twice, or not as the paper's tables print."
     for line in ledger.itertuples():
         known = line.check == "none" and line.reason or line.check.split(":")[0] in _CHECKS
         if not known or line.kind not in KINDS:
-            raise UserError(f"ledger.csv: {line.id} has the check {line.check!r} and the kind "
-                            f"{line.kind!r}; name a check of nbs/19_ledger.ipynb, or 'none' with "
-                            "a reason")
+            raise UserError(f"statements.csv: {line.id} has the check {line.check!r} and the "
+                            f"kind {line.kind!r}; name a check of nbs/19_ledger.ipynb, or 'none' "
+                            "with a reason")
     if (twice := ledger.id[ledger.id.duplicated()]).size:
-        raise UserError(f"ledger.csv: {twice.iloc[0]} stands there twice; keep one line")
+        raise UserError(f"statements.csv: {twice.iloc[0]} stands there twice; keep one line")
     lines = ledger.set_index("id").printed
     for name, value in _printed_elsewhere().items():
         if name not in lines or abs(_number(lines[name]) - value) > 1e-9:
-            raise UserError(f"ledger.csv: {name} is {lines.get(name, 'missing')}, elsewhere in "
-                            f"nbs/paper {value:g}; copy the paper's number")
+            raise UserError(f"statements.csv: {name} is {lines.get(name, 'missing')}, elsewhere "
+                            f"in nbs/paper {value:g}; copy the paper's number")
 
 # %% ../nbs/19_ledger.ipynb #569f26fa
 @dataclass
@@ -66,8 +65,7 @@ class Evidence:
     "What the checks read; paths are folders."
     root: Path # the repository
     rows: pd.DataFrame # the official corpora, see `corpus.read_corpus`
-    reference: Path # committed results of the profile that judges directions
-    ablations: Path # committed results of the profile that ran the ablations, or nothing yet
+    results: list[Path] # committed results of profiles; the first one that has run a thing judges
 
     @cached_property
     def stages(self) -> dict: return load_chain("paper", root=self.root).stages
@@ -79,15 +77,10 @@ class Evidence:
     def released(self) -> pd.DataFrame:
         return paper_table("released").set_index(["split", "pair"])
 
-    @cached_property
-    def found(self) -> pd.DataFrame:
-        return pd.read_csv(self.reference/"table2.csv", index_col="pair")
-
-    def compared(self, name: str, folder: Path | None = None) -> dict | None:
-        "A line of a folder's paired comparisons or ablations; None where it has none."
-        folder = folder or self.reference
-        lines = [_line_of(folder/f"{stem}.csv", name) for stem in ("comparisons", "ablations")]
-        return next((line for line in lines if line), None)
+    def held(self, name: str) -> tuple[Path | None, str]:
+        "The first file of that name in the results, None without one; and its place in words."
+        found = next((folder for folder in self.results if (folder/name).is_file()), None)
+        return found and found/name, found and f"results/{found.name}/{name}" or ""
 
 # %% ../nbs/19_ledger.ipynb #ac106179
 class _Found(NamedTuple):
@@ -292,7 +285,8 @@ def _prompt(evidence: Evidence, dimension: str) -> _Found:
     return _Found(f"{asked[1]}–{asked[2]}", "04_prompts, coarse_prompt")
 
 # %% ../nbs/19_ledger.ipynb #fddde2e7
-_BASELINES = {"kimi_k2": (1000.0, 32.0), "qwen3_14b": (14.8, 14.8)} # 10^9 parameters: all, active
+_BASELINES = {"kimi_k2": (1000.0, 32.0), # 10^9 parameters: all, active
+              "qwen3_14b": (HUB["Qwen/Qwen3-14B"].gigabytes / 2,) * 2}
 
 def _sizes(evidence: Evidence) -> list[float]:
     "The 10^9 parameters of the LLM and of the encoder of profile paper."
@@ -314,23 +308,21 @@ def _less_compute(evidence: Evidence, system: str) -> _Found:
                  f"{ours:.0f} against {theirs:.0f} GFLOP a token, two LLMs and the encoder")
 
 # %% ../nbs/19_ledger.ipynb #38e696c6
-def _difference(evidence: Evidence, measure: str, row: str = "macro") -> tuple[dict, str]:
-    "Joint minus separate: difference, low and high, and the record it comes from."
-    name = "joint - separate" + f" ({measure})" * (measure != "rmse_va")
-    paired = evidence.compared(name) if row == "macro" else None
-    place = f"results/{evidence.reference.name}/"
-    if paired: return paired, f"{place}comparisons.csv"
-    line = evidence.found.loc[row]
-    joint, separate = ([line[f"{system}_{measure}{end}"] for end in ("", "_low", "_high")]
-                       for system in ("joint", "separate"))
-    return {"difference": joint[0] - separate[0], "low": joint[1] - separate[2],
-            "high": joint[2] - separate[1]}, f"{place}table2.csv"
+def _compared(evidence: Evidence, name: str) -> dict | None:
+    "The first line that compares two systems, paired, with its place; None where none has run."
+    for folder in evidence.results:
+        for stem in ("comparisons", "ablations"):
+            if line := _line_of(folder/f"{stem}.csv", name):
+                return line | {"where": f"results/{folder.name}/{stem}.csv"}
+    return None
 
-# %% ../nbs/19_ledger.ipynb #38e696zz
-def _direction(gap: dict, less_is_better: bool = True) -> str:
-    "Whether the first of two systems is better."
-    if gap.get("by seed") or gap["low"] <= 0 <= gap["high"]: return "cannot tell"
-    return _holds((gap["high"] < 0) == less_is_better)
+def _not_run(name: str) -> _Found:
+    return _Found("", "", "not run", f"no committed run compares '{name}'")
+
+def _direction(gap: dict, wanted: str) -> str:
+    "Whether a difference is lower, or higher, than zero, as claimed."
+    if gap.get("by seed") or not (gap["low"] > 0 or gap["high"] < 0): return "cannot tell"
+    return _holds((gap["high"] < 0) == (wanted == "lower"))
 
 # %% ../nbs/19_ledger.ipynb #a5d64fb2
 def _gap_words(gap: dict) -> str:
@@ -339,90 +331,79 @@ def _gap_words(gap: dict) -> str:
     return f"{gap['difference']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]{seeds}"
 
 # %% ../nbs/19_ledger.ipynb #62208add
-def _compared(evidence: Evidence, measure: str) -> _Found:
-    gap, where = _difference(evidence, measure)
-    return _Found(gap["difference"], where, _direction(gap, measure == "rmse_va"),
-                 f"joint - separate {_gap_words(gap)}")
+def _paired(evidence: Evidence, asked: str) -> _Found:
+    name, wanted = asked.rsplit(", ", 1)
+    if (gap := _compared(evidence, name)) is None: return _not_run(name)
+    return _Found(gap["difference"], gap["where"], _direction(gap, wanted),
+                  f"{name} {_gap_words(gap)}")
 
-def _comparable(evidence: Evidence, measure: str, margin: float = 0.05) -> _Found:
-    gap, where = _difference(evidence, measure)
+# %% ../nbs/19_ledger.ipynb #65741be4
+def _released_gap(evidence: Evidence, pair: str, measure: str) -> dict:
+    "The released predictions less the separate encoders as printed."
+    line = evidence.released.loc["test", pair]
+    printed = evidence.table2.loc[pair, f"separate_{measure}"]
+    return {end: line[measure + tail] - printed for end, tail in
+            (("difference", ""), ("low", "_low"), ("high", "_high"))}
+
+def _comparable(evidence: Evidence, of: str, measure: str, tolerance: str) -> _Found:
+    name, margin = f"joint - separate ({measure})", float(tolerance)
+    gap = (_compared(evidence, name) if of == "runs" else
+           _released_gap(evidence, "macro", measure) | {"where": f"{_RELEASED}, {_PAPER}"})
+    if gap is None: return _not_run(name)
     inside = -margin < gap["low"] and gap["high"] < margin
     outside = gap["low"] > margin or gap["high"] < -margin
     verdict = "direction holds" if inside else "opposite" if outside else "cannot tell"
-    return _Found(gap["difference"], where, verdict, f"joint - separate {_gap_words(gap)}")
-
-# %% ../nbs/19_ledger.ipynb #65741be4
-def _sparse(evidence: Evidence, pairs: str) -> _Found:
-    gaps = {pair: _difference(evidence, "rmse_va", pair) for pair in pairs.split(", ")}
-    verdicts = {_direction(gap, less_is_better=False) for gap, _ in gaps.values()}
-    text = "; ".join(f"{pair[:3]} {_gap_words(gap)}" for pair, (gap, _) in gaps.items())
-    verdict = verdicts.pop() if len(verdicts) == 1 else "cannot tell"
-    return _Found(text, f"results/{evidence.reference.name}/table2.csv", verdict,
-                 f"joint - separate: {text}")
+    words = name if of == "runs" else f"released - printed separate ({measure})"
+    return _Found(gap["difference"], gap["where"], verdict, f"{words} {_gap_words(gap)}")
 
 # %% ../nbs/19_ledger.ipynb #fe0386fc
-def _ablation(evidence: Evidence, asked: str) -> _Found:
-    (name, wanted), where = asked.rsplit(", ", 1), evidence.ablations.name
-    gap = evidence.compared(name, evidence.ablations)
-    if gap is None: return _Found("", "", "not run", f"results/{where} does not hold '{name}'")
-    return _Found(gap["difference"], f"results/{where}/ablations.csv",
-                 _direction(gap, wanted == "lower"), f"{name} {_gap_words(gap)}")
-
-# %% ../nbs/19_ledger.ipynb #ca11b7a7
-def _calibration(evidence: Evidence) -> _Found:
-    path = evidence.ablations/"calibration.csv"
-    lines = pd.read_csv(path, index_col="targets") if path.is_file() else pd.DataFrame()
-    if {"soft", "hard"} <= {*lines.index}:
-        errors = lines["calibration error"]
-        return _Found(errors["soft"] - errors["hard"],
-                     f"results/{path.parent.name}/calibration.csv",
-                     "cannot tell", f"calibration error {errors['soft']:.3f} with soft targets, "
-                     f"{errors['hard']:.3f} with hard ones; without an interval")
-    return _Found("", "", "not run", f"results/{path.parent.name} has no LLM with hard targets")
+def _loses(evidence: Evidence, *pairs: str) -> _Found:
+    gaps = {pair: _released_gap(evidence, pair, "rmse_va") for pair in pairs}
+    verdicts = {_direction(gap, "higher") for gap in gaps.values()}
+    verdict = verdicts.pop() if len(verdicts) == 1 else "cannot tell"
+    words = ", ".join(f"{pair[:3]} {_gap_words(gap)}" for pair, gap in gaps.items())
+    return _Found(words, f"{_RELEASED}, {_PAPER}", verdict, f"released - printed separate: {words}")
 
 def _run(evidence: Evidence, pair: str, column: str) -> _Found:
     path = evidence.root/"results/paper/table2.csv"
-    if not path.is_file(): return _Found("", "", "cannot be checked")
-    return _Found(pd.read_csv(path, index_col="pair").loc[pair, column], "results/paper/table2.csv")
+    if path.is_file():
+        return _Found(pd.read_csv(path, index_col="pair").loc[pair, column],
+                      "results/paper/table2.csv")
+    return _Found("", "", "cannot be checked", "the release holds no predictions of the separate "
+                  "encoders, and profile paper has not been run")
 
 # %% ../nbs/19_ledger.ipynb #24a4c643
 def _screening(evidence: Evidence, corpus: str) -> _Found:
-    path = evidence.reference/"screening/verdicts.csv"
-    lines = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["corpus", "measure"])
+    path, where = evidence.held("screening/verdicts.csv")
+    lines = pd.read_csv(path) if path else pd.DataFrame(columns=["corpus", "measure"])
     lines = lines[(lines.corpus == corpus) & lines.measure.str.startswith("Macro-F1")]
     if lines.empty: return _Found("", "", "not run", f"{corpus} is scored in no committed run")
     line = lines.iloc[0]
     verdict = {"beats it": "direction holds", "is below it": "opposite"}
-    return _Found(line.score, f"results/{evidence.reference.name}/screening/verdicts.csv",
-                 verdict.get(line.verdict, "cannot tell"),
-                 f"{line.measure} {line.score:.3f} against {line['its score']:.3f} of "
-                 f"{line['best baseline']}, difference {line['95 % of the difference']}")
+    return _Found(line.score, where, verdict.get(line.verdict, "cannot tell"),
+                  f"{line.measure} {line.score:.3f} against {line['its score']:.3f} of "
+                  f"{line['best baseline']}, difference {line['95 % of the difference']}")
 
 # %% ../nbs/19_ledger.ipynb #5d3ae59e
-def _loom(evidence: Evidence, setting: str, column: str, wanted: str) -> _Found:
-    path = evidence.reference/"screening/ablation.csv"
-    table = pd.read_csv(path, index_col="setting") if path.is_file() else pd.DataFrame()
-    lines = table.get(column, pd.Series(dtype=str))
-    if not {"all on", setting} <= {*lines.index}:
-        return _Found("", "", "not run", f"no committed ablation has '{setting}' with {column}")
-    full, without = ([float(number) for number in re.findall(r"-?\d+\.\d+", str(lines[name]))]
-                     for name in ("all on", setting))
-    if min(len(full), len(without)) < 3: full = without = [full[0], -np.inf, np.inf] # one seed
-    gap = {"low": full[1] - without[2], "high": full[2] - without[1]}
-    return _Found(full[0] - without[0], f"results/{evidence.reference.name}/screening/ablation.csv",
-                 _direction(gap, wanted == "lower"), f"{column} {lines['all on']} with it, "
-                 f"{lines[setting]} without")
+def _part(evidence: Evidence, setting: str, measure: str, wanted: str) -> _Found:
+    path, where = evidence.held("screening/parts.csv")
+    lines = pd.read_csv(path) if path else pd.DataFrame(columns=["setting", "measure"])
+    lines = lines[(lines.setting == setting) & (lines.measure == measure)]
+    if lines.empty: return _not_run(f"{setting} - all on, {measure}")
+    gap = lines.iloc[0].to_dict()
+    return _Found(gap["difference"], where, _direction(gap, wanted),
+                  f"{setting} - all on, {measure} {_gap_words(gap)}")
 
 # %% ../nbs/19_ledger.ipynb #66948e2a
 def _kv_off(evidence: Evidence) -> _Found:
-    records = (evidence.reference/"records").glob("34_screen_model@*")
-    counts = [texts for path in records for phase in
-              pd.read_json(path, typ="series")["metrics"]["counts"].values()
+    path, where = evidence.held("records/34_screen_model@first.json")
+    if not path: return _Found("", "", "not run", "no screening is committed")
+    counts = [texts for record in path.parent.glob("34_screen_model@*") for phase in
+              pd.read_json(record, typ="series")["metrics"]["counts"].values()
               for texts in phase.values()]
-    if not counts: return _Found("", "", "not run", "no screening is committed")
     differ, asked = (sum(texts[name] for texts in counts) for name in ("cache_disagrees", "asked"))
-    return _Found(differ, f"results/{evidence.reference.name}/records, 34_screen_model",
-                 "direction holds" if differ else "cannot tell", f"{differ} of {asked} answers")
+    return _Found(differ, f"{Path(where).parent}, 34_screen_model",
+                  "direction holds" if differ else "cannot tell", f"{differ} of {asked} answers")
 
 def _base_size(evidence: Evidence) -> _Found:
     name = evidence.stages["34_screen_model@first"].parameters["candidate"]
@@ -438,10 +419,10 @@ _CHECKS: dict[str, Callable] = {
     "table2": _table2, "wins": _wins, "gain": _gain, "worst": _worst, "released": _released,
     "codabench": _codabench, "beats": _beats, "profile": _profile, "code": _code,
     "internal split": _internal_split, "prompt": _prompt, "smaller": _smaller,
-    "less compute": _less_compute, "compared": _compared, "comparable": _comparable,
-    "sparse": _sparse, "ablation": _ablation, "calibration": _calibration, "run": _run,
-    "screening": _screening, "loom": _loom, "kv off": _kv_off, "base size": _base_size}
-_LISTS = "ablation", "sparse", "sparsest" # whose argument has commas
+    "less compute": _less_compute, "paired": _paired, "comparable": _comparable, "loses": _loses,
+    "run": _run, "screening": _screening, "part": _part, "kv off": _kv_off,
+    "base size": _base_size}
+_LISTS = "paired", "sparsest" # whose argument has commas
 
 # %% ../nbs/19_ledger.ipynb #c4df8d27
 def _compare(line: NamedTuple, value: object) -> str:
@@ -456,19 +437,20 @@ def _judge(line: NamedTuple, evidence: Evidence) -> dict[str, str]:
     name, _, given = line.check.partition(": ")
     name = name.rstrip(":")
     words = [given] if name in ("rows", *_LISTS) else given.split(", ") if given else []
+    if line.tolerance and not line.printed: words.append(line.tolerance)
     found = (_Found("", "", "cannot be checked") if name == "none"
              else _CHECKS[name](evidence, *words))
     text = found.text or (f"{found.value:.3f}" if isinstance(found.value, float)
                           and line.tolerance != "0" else f"{found.value}")
     verdict = found.verdict or _compare(line, found.value)
-    why = line.reason if verdict != "reproduced" else ""
+    why = line.reason if verdict != "reproduced" or line.paper == "release" else ""
     return {"paper": line.paper, "section": line.section, "place": line.place,
             "statement": line.statement, "counted": line.counted, "printed": line.printed,
             "found": "; ".join(filter(None, [text, why])), "verdict": verdict,
             "kind": line.kind, "where": found.where}
 
 # %% ../nbs/19_ledger.ipynb #4b5cd46f
-def judge(ledger: pd.DataFrame,  # the lines of ledger.csv, all text
+def judge(ledger: pd.DataFrame,  # the lines of statements.csv
     evidence: Evidence,  # what the checks read
 ) -> pd.DataFrame:  # id, paper, section, place, statement, counted, printed, found, verdict, ...
     "Judge every line of the ledger, in its order. Raises UserError as `check_ledger`."

@@ -222,12 +222,15 @@ def _verdicts_by_run(spread: pd.DataFrame, table: str = "comparisons.csv") -> di
     return dict(zip(found["label"], found["texts"]))
 
 def _line_of(path: Path, name: str) -> dict | None:
-    "One comparison of a table, with its verdicts by seed where they differ; None without it."
-    lines = pd.read_csv(path).set_index("comparison") if path.is_file() else pd.DataFrame()
-    if name not in lines.index or pd.isna(lines.loc[name].get("difference")): return None
+    "One comparison of a table, over seeds if it has that, and its verdicts by run; None without."
+    lines = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    if "difference" not in lines: return None
+    lines = lines[lines["difference"].notna()].set_index("comparison")
+    over = [one for one in lines.index if re.fullmatch(rf"{re.escape(name)}(, \d+ seeds)?", one)]
+    if not over: return None
     spread = path.with_name(_SPREAD)
     seeds = _verdicts_by_run(pd.read_csv(spread), path.name) if spread.is_file() else {}
-    return lines.loc[name].to_dict() | {"by seed": seeds.get(name)}
+    return lines.loc[over[-1]].to_dict() | {"by seed": seeds.get(over[-1])}
 
 # %% ../nbs/15_tables.ipynb #9c151939
 def _run_records(root: str | Path, profile: str, run: str) -> list[Record]:
@@ -355,35 +358,28 @@ def verify_tables(root: str | Path,  # the repository
     return verdicts
 
 # %% ../nbs/15_tables.ipynb #be9b67a9
-_PAPER_FILES = {
-    "table1": "d469015528cff1ac16815097100b243d25a625149f232690a64ef20a0de86ccb",
-    "table2": "c866b4f9e7b1057866690a83a16c20bc78e0c23620a3a2651b20fc5f74420d85",
-    "official_best": "cbfd359ccedcb8b03ede80579f6b3b6e29603f6f323756ddfd6995b2d5642992",
-    "statements": "dca112a75ba0fc6d3031d843b839947ab9e15671b1362de369dc6e5cae65f680",
-    "ledger": "4f88fca46995c97f7b01a1b2e395b34202450c5994e5bf9dec994b9413250ce8",
-    "released": "9ee2b746ba0a7994f8137253b95674fdca3fb772c749218c29162ef6d725d8e3"}
-
 def _paper_path(name: str, folder: str | Path | None = None) -> Path:
     "Find a table of the paper and check that nobody changed its numbers."
     path = Path(folder or Path(dimabsa_nb.__file__).parents[1]/"nbs/paper")/f"{name}.csv"
-    if not path.exists():
-        raise UserError(f"{path} with the paper's numbers is missing; run from a clone")
-    if file_sha256(path) != _PAPER_FILES[name]:
+    sums = path.with_name("SHA256SUMS")
+    for lost in (one for one in (path, sums) if not one.is_file()):
+        raise UserError(f"{lost} with the paper's numbers is missing; run from a clone")
+    if f"{file_sha256(path)}  {path.name}" not in sums.read_text("utf-8").splitlines():
         raise UserError(f"{path}: differs from the numbers as copied; restore it, or put its new "
-                        "SHA-256 into nbs/15_tables.ipynb")
+                        f"SHA-256 into {sums.name}")
     return path
 
 # %% ../nbs/15_tables.ipynb #ea6a196d
-def paper_table(name: str,  # the stem of a file in nbs/paper, a key of `_PAPER_FILES`
+def paper_table(name: str,  # the stem of a file in nbs/paper
     folder: str | Path | None = None,  # where its CSV lies; None: nbs/paper of this repository
 ) -> pd.DataFrame:  # the numbers as printed
     """Read a table of the paper. Returns for table1: lang, domain, total (rows; Table 1);
     for table2: pair (with "macro"), joint_ and separate_ rmse_va, pcc_v, pcc_a, kimi_k2_rmse_va
     and qwen3_14b_rmse_va (Table 2); for official_best: pair and, of other participants on the
     same split, best_, second_, teleai_ and ict_nlp_rmse_va, best_team, second_team; for
-    statements: name, value, where; for ledger and released: see `ledger`, where both are read.
+    statements and released: see `ledger`, where both are read; the former are all text.
     Raises UserError if the file is missing or changed."""
-    as_text = dict(dtype=str, keep_default_na=False) if name == "ledger" else {}
+    as_text = dict(dtype=str, keep_default_na=False) if name == "statements" else {}
     return pd.read_csv(_paper_path(name, folder), comment="#", **as_text)
 
 def paper_source(name: str,  # "table1", "table2", "official_best" or "statements"

@@ -11,24 +11,9 @@ import pandas as pd
 import pytest
 import yaml
 from builder.blocks import blocks, pages_with_blocks, stale, stale_pages, write_pages
-from builder.cards import (
-    Reference,
-    read_reference,
-    read_references,
-    result,
-    seeds,
-    with_interval,
-)
-from builder.claims import (
-    better,
-    claims,
-    command_for,
-    measured_main,
-    measured_other,
-    paper_claims,
-    stages_for,
-    verdict,
-)
+from builder.cards import read_reference, result, seeds, with_interval
+from builder.claims import FIGURES, codecheck, command_for, ledger, stages_for
+from builder.results import committed_records, reference_profiles
 from builder.templates import BLOCK, differing, rebased, render, without_comments
 
 from dimabsa_nb.core import UserError, file_sha256
@@ -45,7 +30,7 @@ def copy(tmp_path):
     """What `make pages` and `make check` read."""
     for name in ("results", "figures", "nbs", "docs", "dimabsa_nb"):
         shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("_build", "__pycache__"))
-    for name in ("README.md", "ARTIFACT.md", "CITATION.cff"):
+    for name in ("README.md", "ARTIFACT.md", "CITATION.cff", "codecheck.yml"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
     write_pages(tmp_path)
     return tmp_path
@@ -149,36 +134,12 @@ def test_fresh_results_bring_fresh_pages(copy):
 # --- the cards ------------------------------------------------------------------------------------------------------------
 def test_missing_records_are_said(tmp_path):
     with pytest.raises(UserError, match="holds no records of paper, laptop, quick"):
-        read_references(tmp_path)
+        reference_profiles(tmp_path)
 
 
 def test_intervals_are_printed_where_there_are_any():
     assert with_interval({"a": 1.25, "a_low": 1, "a_high": 2}, "a") == "1.250 [1.00, 2.00]"
     assert with_interval({"a": float("nan")}, "a") == "–"
-
-
-def toy_comparison(low, high, name="a - b", **tables):
-    comparisons = pd.DataFrame([{"comparison": name, "low": low, "high": high}])
-    return Reference("toy", {}, {"comparisons": comparisons, **tables}, {})
-
-
-@pytest.mark.parametrize("low, high, words, which", [(-2, -1, "same direction", "a is better"), (1, 2, "opposite direction", "b is better"),
-                                                     (-1, 1, "no clear difference: the interval includes zero", "no clear difference")])
-def test_a_verdict_follows_from_the_interval(low, high, words, which):
-    reference = toy_comparison(low, high)
-    assert (verdict(reference, "a - b"), better(reference, "a - b")) == (words, which)
-
-
-def test_what_is_claimed_to_be_higher():
-    assert verdict(toy_comparison(1, 2), "a - b", claimed="higher") == "same direction"
-    assert verdict(toy_comparison(-2, -1), "a - b", claimed="higher") == "opposite direction"
-
-
-def test_a_verdict_that_other_seeds_change_says_so():
-    line = {"table": "comparisons.csv", "label": "a - b", "column": "verdict", "texts": "lower|no clear difference"}
-    reference = toy_comparison(-2, -1, spread=pd.DataFrame([line]))
-    assert verdict(reference, "a - b") == "same direction (depends on the seed: lower, no clear difference)"
-    assert verdict(toy_comparison(-2, -1, spread=pd.DataFrame([line | {"label": "a - c"}])), "a - b") == "same direction"
 
 
 def test_the_result_shows_its_spread_over_runs(quick):
@@ -203,15 +164,48 @@ def test_a_block_without_a_profile_takes_the_largest_that_has_it(copy):
     assert known["number"]("30_prepare_rows", "test_rows", ",") == known["number"]("quick", "30_prepare_rows", "test_rows", ",")
 
 
-def test_every_claim_has_a_finding(quick):
-    assert set(paper_claims()) == {*measured_main(quick), *measured_other(quick)}
-    assert len(claims([quick]).splitlines()) == 2 + len(paper_claims())
+def test_every_claim_stands_with_the_verdict_of_the_ledger(copy):
+    lines, known = ledger(copy), blocks(copy)
+    asked = lines[(lines.paper == "RPI") & (lines.counted == "no") & (lines.kind != "parameter")]
+    shown = known["claims"]().splitlines()[2:]
+    assert len(shown) == len(asked) > 20
+    for line, text in zip(asked.itertuples(), shown):
+        assert f"[{line.verdict}](docs/ledger.md)" in text and line.found.replace("|", "\\|") in text
+    assert len(known["release"]().splitlines()) == 2 + (lines.paper == "release").sum()
+    path = copy / "results/claims/ledger.csv"
+    path.write_text(path.read_text("utf-8").replace("coarse bins of the LLMs", "another statement"), "utf-8")
+    with pytest.raises(UserError, match="other statements than nbs/paper/statements.csv; run `dimabsa run claims --publish`"):
+        ledger(copy)
+
+
+def test_numbers_and_figures_of_the_paper_carry_verdicts():
+    lines, known = ledger(REPOSITORY), blocks(REPOSITORY)
+    for column, number in (("joint_rmse_va", "1.097"), ("kimi_k2_rmse_va", "1.800")):
+        verdict = lines.verdict[f"table2_macro_{column}"]
+        assert known["printed"]("table2", "macro", column, "3") == f"{number} ([{verdict}](docs/ledger.md))"
+    assert "(" not in known["printed-mean"]("official_best", "teleai_rmse_va", "3")
+    for name in ("ablation_pairs", "system"):
+        shown = known["figure"](*(("claims", name) if name == "system" else (name,)))
+        assert all(f"{lines.statement[id]}" in shown and lines.verdict[id] in shown for id in FIGURES[name])
+    assert {id for ids in FIGURES.values() for id in ids} <= set(lines.index)
+
+
+def test_codecheck_lists_what_the_records_hold():
+    found = yaml.safe_load((REPOSITORY / "codecheck.yml").read_text("utf-8"))
+    files = [entry["file"] for entry in found["manifest"]]
+    assert len(set(files)) == len(files) > 10 and all((REPOSITORY / name).is_file() for name in files)
+    assert all(len(entry["comment"]) > 10 for entry in found["manifest"]) and found["paper"]["title"].startswith("RPI Team at SemEval")
+    for profile in ("claims", "quick"):
+        outputs = {name for stage, record in committed_records(REPOSITORY, profile).items() if stage[:2] in ("91", "92", "93", "96") for name in record.outputs}
+        assert {name.replace("/", f"/{profile}/", 1) for name in outputs if re.match(r"results/[^/]*csv|figures/[^/]*svg", name)} <= set(files)
+    assert codecheck(REPOSITORY) == (REPOSITORY / "codecheck.yml").read_text("utf-8")
 
 
 def test_a_claim_names_its_shortest_command(quick):
     assert stages_for(quick, "91_dataset") == ["30_prepare_rows", "91_dataset"]
     assert command_for(quick, "91_dataset") == "`dimabsa run quick --only 30_prepare_rows --only 91_dataset`"
     assert command_for(quick, "92_main_results") == "`dimabsa run quick`"
+    assert command_for(read_reference(REPOSITORY, "claims"), "96_claims") == "`dimabsa run claims`"
 
 
 # --- links, commands, citation --------------------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dimabsa_nb import ledger
 from dimabsa_nb.core import read_jsonl
+from dimabsa_nb.tables import paper_table
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DIMABSA = [sys.executable, "-c", "from dimabsa_nb.cli import app; app()"]
@@ -101,7 +103,14 @@ def test_ablations_answer_what_has_run(undisturbed, tmp_path):
     table, calibration = pd.read_csv(folder / "ablations.csv"), pd.read_csv(folder / "calibration.csv")
     verdicts = table.groupby("question")["verdict"].agg(set)
     assert verdicts["do distributional features help?"] == verdicts["do coarse bins help?"] == {"not run"}
-    assert "not run" not in verdicts["does guidance help?"] and calibration["targets"].tolist() == ["soft", "hard"]
+    assert "not run" not in verdicts["does guidance help?"] and calibration["targets"].tolist() == ["soft targets", "hard targets"]
+    committed = shutil.copytree(folder, root / "results/laptop")  # as if profile laptop had run: the ledger's verdicts follow by themselves
+    shutil.copy(root / "runs/smoke/92_main_results/results/comparisons.csv", committed)
+    lines, known = paper_table("statements"), ledger.Evidence(REPOSITORY, None, [committed])
+    found = {line.id: ledger._judge(line, known)["verdict"] for line in lines[lines.check.str.startswith("paired")].itertuples()}
+    assert {id for id, verdict in found.items() if verdict == "not run"} == {"features_help", "mismatch"}
+    written = {*pd.read_csv(committed / "comparisons.csv")["comparison"], *table["comparison"]}
+    assert {check.removeprefix("paired: ").rsplit(", ", 1)[0] for check in lines.check if check.startswith("paired")} <= written
     settings = {stage: json.loads((root / f"runs/smoke/{stage}/record.json").read_text()) for stage in only[:3]}
     assert settings[only[0]]["parameters"]["guidance"] == "none" and settings[only[1]]["parameters"]["seed"] == 43
     assert settings[only[2]]["upstream"].keys() >= {"31_train_coarse@arousal-hard"}

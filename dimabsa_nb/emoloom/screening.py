@@ -250,7 +250,8 @@ def ablation_table(
 # %% ../../nbs/26_emoloom_screening.ipynb #734a309d
 # what the ablation is about, as tables and figures name it
 ABLATED = {"macro_f1": "Macro-F1", "implied_vad_rmse": "implied VAD error",
-           "parse_ok": "contract validity", "drop": "cross-corpus drop"}
+           "parse_ok": "contract validity", "drop": "cross-corpus drop",
+           "vad_score": "VAD score", "appraisal_agreement": "appraisal agreement"}
 
 def _paired_difference(gaps: pd.Series) -> list:
     "Mean, lower and upper end of the 95 % interval (Student's t) and verdict of differences."

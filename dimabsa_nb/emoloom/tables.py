@@ -166,9 +166,9 @@ def axes_table(systems: Systems,  # candidates and baselines, see `ranked_system
 
 # %% ../../nbs/25_emoloom_tables.ipynb #afb26332
 _QUESTIONS = (
-    ("goemotions", "macro_f1", "native"), ("goemotions", "macro_f1", "Ekman-6 + neutral"),
-    ("dailydialog", "macro_f1", "Ekman-6 + neutral"), ("goemotions", "vad_score", "native"),
-    ("dailydialog", "vad_score", "native"), ("emobank", "vad_score", "native"))
+    ("goemotions", "macro_f1", "native"),
+    *((corpus, "macro_f1", "Ekman-6 + neutral") for corpus in TASKS if corpus != "emobank"),
+    *((corpus, "vad_score", "native") for corpus in TASKS if corpus != "empatheticdialogues"))
 
 # %% ../../nbs/25_emoloom_tables.ipynb #50ed019b
 def _best_strict(systems: Systems, corpus: str, measure) -> str | None:

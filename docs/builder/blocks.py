@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from builder import claims
-from builder.cards import CARD_BLOCKS, read_reference, read_references
+from builder.cards import CARD_BLOCKS, read_reference
 from builder.chapters import notebook_map
 from builder.modules import modules_svg
 from builder.plan import plan
@@ -57,7 +57,9 @@ def table2(root: Path, profile: str) -> str:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines.splitlines()]
     kept = [place for place, name in enumerate(rows[0]) if not name.endswith("95 %")]
     cells = ["| " + " | ".join(row[place] for place in kept) + " |" for row in rows]
-    return "\n".join([*cells, "", caption])
+    verdicts = claims.counted_verdicts(root, "Table 2")
+    return "\n".join([*cells, "", f"{caption} Verdicts on the paper's Table 2, all columns, by the "
+                      f"[ledger]({claims.PAGE}): {verdicts}."])
 
 
 def summary(root: Path, profile: str, part: str = "") -> str:
@@ -71,19 +73,28 @@ def figure(root: Path, profile: str, name: str) -> str:
     """A committed figure with its alternative text and caption."""
     record = owner(root, profile, f"figures/{name}.png")
     published(root, record, f"figures/{name}.png")
-    texts = captions(root, record, name)
-    return f"![{texts['alt']}](figures/{profile}/{name}.png)\n\n{texts['caption']}"
+    texts, note = captions(root, record, name), claims.figure_note(root, name)
+    return f"![{texts['alt']}](figures/{profile}/{name}.png)\n\n{texts['caption']} {note}".rstrip()
 
 
 def printed(root: Path, name: str, row: str, column: str, decimals: str) -> str:
-    """One number as the paper prints it."""
-    frame = paper_table(name, Path(root) / "nbs/paper")
-    return f"{frame.set_index(frame.columns[0]).loc[row, column]:,.{decimals}f}"
+    """One number as the paper prints it, with the ledger's verdict where it has one."""
+    frame, lines = paper_table(name, Path(root) / "nbs/paper"), claims.ledger(root)
+    text, known = f"{frame.set_index(frame.columns[0]).loc[row, column]:,.{decimals}f}", \
+        f"{name}_{row}_{column}"
+    return (f"{text} ({claims.verdict_link(lines.verdict[known])})" if known in lines.index
+            else text)
 
 
 def printed_mean(root: Path, name: str, column: str, decimals: str) -> str:
     """The mean of a column of what the paper or the task prints."""
     return f"{paper_table(name, Path(root) / 'nbs/paper')[column].mean():.{decimals}f}"
+
+
+def result(root: Path, profile: str) -> str:
+    """The macro measures, and the verdicts on the paper's."""
+    note = claims.verdict_note(root, ("text_rmse", "text_pcc_a"))
+    return f"{CARD_BLOCKS['result'](read_reference(root, profile))} {note}"
 
 
 def pooled(root: Path, profile: str) -> str:
@@ -117,23 +128,25 @@ def blocks(root: Path) -> dict[str, Callable[..., str]]:
     """Name -> function of the words that follow the name in the comment."""
     root = Path(root)
     whole = {"printed": printed, "printed-mean": printed_mean, "file": file, "plan": plan,
-             "endurance": endurance, "notebooks": notebook_map, "profiles": profiles_table}
+             "endurance": endurance, "notebooks": notebook_map, "profiles": profiles_table,
+             "claims": claims.claims, "release": claims.release, "statement": claims.statement,
+             "how": claims.how}
     by_profile = {"table": table, "table2": table2, "summary": summary,
                   "figure": figure, "number": number, "pooled": pooled}
     by_profile |= {name: lambda at, profile, show=show: show(read_reference(at, profile))
                    for name, show in CARD_BLOCKS.items()}
+    by_profile["result"] = result
     found = {name: partial(show, root) for name, show in whole.items()}
     found |= {name: partial(of_largest, root, show) for name, show in by_profile.items()}
-    return found | {"averages": averages_note,
-                    "claims": lambda: claims.claims(read_references(root)),
-                    "how": lambda: claims.how(read_references(root))}
+    return found | {"averages": averages_note}
 
 
 def rendered(root: Path) -> dict[str, str]:
     """Every page as it should be: path in the repository -> text."""
     root, known = Path(root), blocks(root)
     return {name: render((root / name).read_text("utf-8"), known, name)
-            for name in pages_with_blocks(root)} | {MODULES: modules_svg(root)}
+            for name in pages_with_blocks(root)} | {
+                MODULES: modules_svg(root), "codecheck.yml": claims.codecheck(root)}
 
 
 def write_pages(root: Path | None = None) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from builder.results import committed_records, reference_profiles
+from builder.results import committed_records
 from dimabsa_nb.corpus import DOMAINS, LANGUAGES
 from dimabsa_nb.explorer import LANGUAGE_TAGS
 from dimabsa_nb.metrics import MEASURES
@@ -58,11 +58,6 @@ def read_reference(root: Path, profile: str) -> Reference:
     spread = root / "results" / profile / "spread.json"
     runs = json.loads(spread.read_text("utf-8"))["runs"] if spread.is_file() else []
     return Reference(profile, kept, tables, read_profile(root, profile)["profile"], runs)
-
-
-def read_references(root: Path) -> list[Reference]:
-    """Every reference profile that is committed, the largest first; never empty."""
-    return [read_reference(root, profile) for profile in reference_profiles(root)]
 
 
 def table_of(rows: list[dict], decimals: int = 3) -> str:

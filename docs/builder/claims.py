@@ -1,119 +1,86 @@
-"""The paper's claims beside what the committed runs found; each verdict follows from intervals."""
-from builder.cards import Reference, table_of, verdicts_by_run, with_interval
-from dimabsa_nb.report import clear_direction
-from dimabsa_nb.tables import count_wins, paper_table
+"""The verdicts of the ledger on the pages, what the runs cost, and what a reader can certify."""
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from builder.cards import Reference, read_reference, table_of
+from builder.results import published, reference_profiles
+from dimabsa_nb.core import UserError
+from dimabsa_nb.tables import paper_source, paper_table
+
+PAGE = "docs/ledger.md"
+FIGURES = {  # what the paper says of what a figure shows, by the ledger's ids
+    "ablation_pairs": ("joint_wins", "outperforms", "arousal_better"),
+    "arousal_joint": ("arousal_better",), "arousal_separate": ("arousal_better",),
+    "coarse_calibration": ("soft_targets",), "system": ("llm", "encoder", "lora_rank")}
 
 
-def compared(reference: Reference, name: str) -> dict:
-    """A line of the table of comparisons; `name` such as "joint - separate"."""
-    return reference.tables["comparisons"].set_index("comparison").loc[name].to_dict()
+def ledger(root: Path) -> pd.DataFrame:
+    """Every statement with its verdict, by id; raises UserError where some have none yet."""
+    lines = paper_table("statements", Path(root) / "nbs/paper")
+    path = Path(root) / "results/claims/ledger.csv"
+    verdicts = pd.read_csv(path, keep_default_na=False)
+    if lines.statement.tolist() != verdicts.statement.tolist():
+        raise UserError(f"{path}: has other statements than nbs/paper/statements.csv; run "
+                        "`dimabsa run claims --publish`")
+    return verdicts.assign(**lines[["id", "paper", "counted"]]).set_index("id")
 
 
-def paired_comparison(reference: Reference, name: str) -> str:
-    """Such as "1.659 against 1.954: -0.294 [-0.383, -0.213]"."""
-    line = compared(reference, name)
-    return (f"{line['first']:.3f} against {line['second']:.3f}: "
-            f"{line['difference']:+.3f} [{line['low']:+.3f}, {line['high']:+.3f}]")
+def statement(root: Path, name: str, column: str) -> str:
+    """What the ledger says of one statement: printed, found or verdict."""
+    return ledger(root).loc[name, column]
 
 
-def by_seed(reference: Reference, name: str) -> str:
-    """What to add to a verdict that other seeds change; "" where none is known to."""
-    found = verdicts_by_run(reference).get(name)
-    return f" (depends on the seed: {found.replace('|', ', ')})" if found else ""
+def verdict_link(verdict: str) -> str:
+    """A verdict that leads to the ledger's page."""
+    return f"[{verdict}]({PAGE})"
 
 
-def verdict(reference: Reference, name: str, claimed: str = "lower") -> str:
-    """Whether a comparison, whose first system is claimed to be lower, agrees with the paper."""
-    line = compared(reference, name)
-    found = clear_direction(line["low"], line["high"])
-    words = {"no clear difference": "no clear difference: the interval includes zero",
-             claimed: "same direction"}
-    return words.get(found, "opposite direction") + by_seed(reference, name)
+def verdict_note(root: Path, names) -> str:
+    """The verdicts on some statements, such as "the LLM is Qwen3-8B: reproduced"."""
+    lines = ledger(root).loc[[*names]]
+    said = "; ".join(f"{line.statement}{f', {line.printed}' * bool(line.printed)}: {line.verdict}"
+                     for line in lines.itertuples())
+    return f"What the paper says of it, with the verdicts of the [ledger]({PAGE}): {said}."
 
 
-def better(reference: Reference, name: str) -> str:
-    """Which of two systems has the lower error, such as "joint is better"."""
-    line, (first, second) = compared(reference, name), name.split(" - ")
-    found = clear_direction(line["low"], line["high"])
-    words = {"lower": f"{first} is better", "higher": f"{second} is better"}
-    return words.get(found, found) + by_seed(reference, name)
+def figure_note(root: Path, name: str) -> str:
+    """The verdicts on what a figure shows; "" where the paper says nothing of it."""
+    return verdict_note(root, FIGURES[name]) if name in FIGURES else ""
 
 
-def measured_main(reference: Reference) -> dict[str, str]:
-    """What a profile measured for the claims about Table 2."""
-    table = reference.table2()
-    macro, by_pair = table.loc["macro"].to_dict(), table.drop(["macro", "micro"])
-    both = lambda name: (f"{with_interval(macro, f'joint_{name}')} against "
-                         f"{with_interval(macro, f'separate_{name}')}")
-    joint, subset = with_interval(macro, "joint_rmse_va"), " of " in reference.tested()
-    scale = f" on {reference.tested()} rows" if subset else ""
-    arousal = "joint - separate (pcc_a)"
-    return {
-        "macro": joint + scale,
-        "separate": f"{paired_comparison(reference, 'joint - separate')}, "
-                    f"{count_wins(by_pair['joint_rmse_va'], by_pair['separate_rmse_va'])}; "
-                    f"{verdict(reference, 'joint - separate')}",
-        "arousal": f"{paired_comparison(reference, arousal)}; "
-                   f"{verdict(reference, arousal, claimed='higher')}",
-        "valence": both("pcc_v"),
-        "baselines": joint + scale + "; the printed numbers are on all rows" * subset
-                     + "; the constant predictor on the same rows "
-                     + with_interval(macro, "constant_rmse_va"),
-        "mismatch": "separate against the constant predictor: "
-                    f"{paired_comparison(reference, 'separate - constant')}; "
-                    f"{better(reference, 'separate - constant')}"}
+def counted_verdicts(root: Path, place: str) -> str:
+    """The verdicts on the paper's numbers at a place, counted, such as "differs 2"."""
+    lines = ledger(root)
+    counts = lines[(lines.counted == "yes") & lines.place.str.startswith(place)].verdict
+    return ", ".join(f"{verdict} {count}" for verdict, count in counts.value_counts().items())
 
 
-def measured_other(reference: Reference) -> dict[str, str]:
-    """What a profile measured for the claims about the data and the coarse models."""
-    counts = reference.records["91_dataset"].metrics
-    coarse = reference.tables["coarse_quality"].set_index("dimension")
-    quality = [f"{dimension}: RMSE of E[d] {line['RMSE of E[d]']:.3f}, of the constant "
-               f"{line['RMSE of the constant']:.3f}, calibration error "
-               f"{line['calibration error']:.3f}" for dimension, line in coarse.iterrows()]
-    return {"data": f"{counts['total']:,} rows; {counts['pairs_equal']} of "
-                    f"{len(reference.tables['table1']) - 1} pairs equal",
-            "guidance": "; ".join(quality)}
+def listed(lines: pd.DataFrame) -> str:
+    """Statements of the ledger as a table."""
+    texts = lines[["place", "statement", "found"]].replace("<", r"\\<", regex=True)
+    return table_of(texts.assign(verdict=lines.verdict.map(verdict_link)).to_dict("records"))
 
 
-def paper_claims() -> dict[str, tuple[str, str, str]]:
-    """Claim -> (text with the printed numbers, place in the paper, notebook)."""
-    macro = paper_table("table2").set_index("pair").loc["macro"]
-    stated = paper_table("statements").set_index("name")["value"]
-    both = lambda name: f"{macro[f'joint_{name}']:.3f} against {macro[f'separate_{name}']:.3f}"
-    return {
-        "data": (f"the data hold {int(stated['grand_total']):,} aspect rows, by pair as printed",
-                 "Table 1", "91_dataset"),
-        "macro": (f"E5-VA has a macro RMSE_VA of {macro['joint_rmse_va']:.3f}",
-                  "Table 2", "92_main_results"),
-        "separate": (f"the joint encoder errs less than separate ones: {both('rmse_va')}, "
-                     f"{int(stated['joint_wins'])} of 10 pairs", "Table 2", "92_main_results"),
-        "arousal": (f"it correlates better with arousal: {both('pcc_a')}, "
-                    f"{int(stated['pcc_a_gain_percent'])} % more", "Table 2, section 5",
-                    "92_main_results"),
-        "valence": (f"its valence correlation is comparable: {both('pcc_v')}", "section 5",
-                    "92_main_results"),
-        "baselines": (f"it beats both LLM baselines, printed {macro['kimi_k2_rmse_va']:.3f} and "
-                      f"{macro['qwen3_14b_rmse_va']:.3f}", "Table 2", "92_main_results"),
-        "mismatch": ("training with gold bins and testing with LLM-predicted bins hurts the "
-                     "separate encoders", "section 5", "92_main_results"),
-        "guidance": ("the LLMs' distributions over digits are useful, calibrated guidance",
-                     "sections 3.1 and 5", "93_ablations")}
+def claims(root: Path) -> str:
+    """The paper's claims in words, each with what was found and its verdict."""
+    lines = ledger(root)
+    return listed(lines[(lines.paper == "RPI") & (lines.counted == "no")
+                        & (lines.kind != "parameter")])
+
+
+def release(root: Path) -> str:
+    """What the release holds beyond the paper, with the count or the file it was read in."""
+    lines = ledger(root)
+    return listed(lines[lines.paper == "release"])
 
 
 def per_profile(references: list[Reference], describe) -> str:
     """Such as "quick: 0.05"; `describe` is called with each reference."""
     return "; ".join(f"{reference.profile}: {describe(reference)}" for reference in references)
-
-
-def claims(references: list[Reference]) -> str:
-    """Each claim beside what the committed runs found, a line each."""
-    measured = {reference.profile: {**measured_main(reference), **measured_other(reference)}
-                for reference in references}
-    return table_of([
-        {"claim": f"{text} ({place})", "notebook": f"[{notebook}](nbs/{notebook}.ipynb)",
-         "found": per_profile(references, lambda reference: measured[reference.profile][name])}
-        for name, (text, place, notebook) in paper_claims().items()])
 
 
 def stages_for(reference: Reference, stage: str) -> list[str]:
@@ -126,7 +93,8 @@ def stages_for(reference: Reference, stage: str) -> list[str]:
 def command_for(reference: Reference, stage: str) -> str:
     """The shortest command that makes a stage's result."""
     stages = stages_for(reference, stage)
-    only = "".join(f" --only {name}" for name in stages) if len(stages) < 3 else ""
+    all_of_it = len(stages) > 2 or stages == [*reference.records]
+    only = "" if all_of_it else "".join(f" --only {name}" for name in stages)
     return f"`dimabsa run {reference.profile}{only}`"
 
 
@@ -142,17 +110,51 @@ def cost_of(reference: Reference, stage: str) -> str:
 
 def tolerance_of(reference: Reference, stage: str) -> str:
     """How far a repeated run may differ from the committed tables."""
-    if stage == "91_dataset": return "exact"
+    if stage == "91_dataset" or not reference.settings["tolerance"]: return "exact"
     spread = " or the spread between runs" * ("spread" in reference.tables)
     return f"{reference.settings['tolerance']}{spread} on decimals, counts exact"
 
 
-def how(references: list[Reference]) -> str:
+def how(root: Path) -> str:
     """How to make what the claims rest on, and what that costs, a line per notebook."""
-    notebooks = sorted({notebook for _, _, notebook in paper_claims().values()})
+    runs = [read_reference(root, profile) for profile in reference_profiles(root)]
+    notebooks = dict.fromkeys(("91_dataset", "92_main_results", "93_ablations"), runs)
+    notebooks["96_claims"] = [read_reference(root, "claims")]
     return table_of([
         {"notebook": stage,
          "command": ", ".join(command_for(reference, stage) for reference in references),
          "time, memory": per_profile(references, lambda one: cost_of(one, stage)),
          "tolerance": per_profile(references, lambda one: tolerance_of(one, stage))}
-        for stage in notebooks])
+        for stage, references in notebooks.items()])
+
+
+def comment(root: Path, record, name: str) -> str:
+    """The first sentence of the caption of a committed table or figure."""
+    if name.endswith(".svg"):
+        texts = json.loads(published(root, record, "figures/captions.json").read_text("utf-8"))
+        caption = texts[Path(name).stem]["caption"]
+    else:
+        table = published(root, record, name.replace(".csv", ".md"))
+        caption = table.read_text("utf-8").split("\n\n")[1]
+    return caption.strip().split(". ")[0].rstrip(".")
+
+
+def codecheck(root: Path) -> str:
+    """codecheck.yml: the committed tables and figures of the ledger and of the reference runs."""
+    root, manifest = Path(root), []
+    for profile in ("claims", *reference_profiles(root)):
+        for record in read_reference(root, profile).records.values():
+            manifest += [{"file": name.replace("/", f"/{profile}/", 1),
+                          "comment": comment(root, record, name)} for name in sorted(record.outputs)
+                         if re.match(r"results/[^/]*\.csv$|figures/[^/]*\.svg$", name)]
+    source = yaml.safe_load((root / "CITATION.cff").read_text("utf-8"))["repository-code"]
+    facts = {"version": "https://codecheck.org.uk/spec/config/1.0", "source": source,
+             "paper": {"title": paper_source("table2").split('"')[1], "reference": source},
+             "manifest": manifest}
+    summary = (root / "results/claims/summary.md").read_text("utf-8").strip()
+    return ("# What a CODECHECK needs: which files a reader should be able to make again, and "
+            "how. Written by `make pages`.\n"
+            "# The files of results/claims and figures/claims, a minute: dimabsa run claims; all "
+            "others: make reproduce\n"
+            f"# {summary}\n---\n" + yaml.safe_dump(facts, sort_keys=False, allow_unicode=True,
+                                                    width=200))

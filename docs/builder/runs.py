@@ -8,6 +8,7 @@ import nbformat
 
 from builder.api import code_span, line_comments, literal
 from builder.chapters import Chapter
+from builder.claims import PAGE, figure_note
 from builder.results import (
     captions,
     committed_records,
@@ -146,10 +147,11 @@ def shown_table(root: Path, record: Record, name: str) -> str:
 def shown_figure(root: Path, record: Record, name: str) -> str:
     """A committed figure with its caption and alternative text."""
     published(root, record, f"figures/{name}.svg")
-    texts = captions(root, record, name)
+    texts, note = captions(root, record, name), figure_note(root, name)
     label = re.sub("[^a-z0-9]", "-", name)
     return (f"```{{figure}} /figures/{record.profile}/{name}.svg\n:name: figure-{label}\n"
-            f":alt: {texts['alt']}\n\n{literal(texts['caption'])}\n```")
+            f":alt: {texts['alt']}\n\n{literal(texts['caption'])} "
+            f"{note.replace(PAGE, '/' + Path(PAGE).name)}".rstrip() + "\n```")
 
 
 def committed_outputs(root: Path, record: Record, cell: nbformat.NotebookNode) -> list[str]:
