@@ -281,10 +281,10 @@ def _check_corpora(chain: Chain):
 
 # %% ../nbs/17_profiles.ipynb #66cc999e
 def resolve_corpus(chain: Chain,  # changed in place
-    dry: bool = False,  # whether nothing will run, and nothing may be downloaded
+    dry: bool = False,  # whether nothing may run or be downloaded
 ) -> Chain:  # the same
-    """Find the corpora for the stages that read them, and check them, or fall back as the profile
-    says. Raises DataUnavailable without a fallback, CorpusError for a malformed corpus."""
+    """Find and check the corpora of the stages, or fall back as the profile says. Raises
+    DataUnavailable without a fallback, CorpusError for a defect."""
     fallback = read_profile(chain.root, chain.profile)["profile"].get("fallback")
     missing = "NOTE: the official corpora are not at hand; "
     for stage in chain.stages.values():
@@ -415,7 +415,7 @@ def _size_gb(folder: Path) -> float:
     "The size of all files in a folder."
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
 
-# %% ../nbs/17_profiles.ipynb #e0ede06b
+# %% ../nbs/17_profiles.ipynb #b16e0de0
 def _model_check(name: str, size: float | None) -> _Check:
     "Whether a model of so many GB is at hand, or where it would be downloaded to."
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -424,6 +424,7 @@ def _model_check(name: str, size: float | None) -> _Check:
     amount = "size not known" if size is None else f"{size:g} GB"
     return _Check(f"model {name}", f"would be downloaded, {amount}, to {place}", "", True)
 
+# %% ../nbs/17_profiles.ipynb #e0ede06b
 def _model_checks(stages: Iterable[Stage], ask: bool = True) -> tuple[list[_Check], float]:
     "The models of stages, what would be downloaded, whether the hub has it; and the GB in all."
     names = sorted({stage.parameters[key] for stage in stages for key in _MODEL_NAMES

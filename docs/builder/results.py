@@ -119,6 +119,7 @@ def load(root: Path) -> str:
     """What many rows cost, from `results/tests/load.json`."""
     found = json.loads((Path(root) / "results/tests/load.json").read_text("utf-8"))
     lines = ["| what | rows | seconds | peak memory in MB |", "| :--- | ---: | ---: | ---: |"]
-    lines += [f"| {what} | {cost['rows']:,} | {cost['seconds']} | {cost.get('peak_memory_mb', '')} |"
+    lines += ["| {} | {rows:,} | {seconds} | {memory} |".format(
+                  what, **cost, memory=cost.get("peak_memory_mb", ""))
               for what, costs in found.items() for cost in costs]
     return "\n".join(lines)
