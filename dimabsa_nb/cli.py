@@ -17,13 +17,14 @@ import typer
 from typer.core import TyperGroup
 from .core import UserError, jsonable, write_atomic, write_json
 from .corpus import (FATAL, LANGUAGES, fetch_corpora, find_data, inspect_corpus,
-    read_inputs, table1)
+    _input_pieces, read_inputs, table1)
 from .metrics import paired_bootstrap, score_files, submission_lines
 from .tables import _format_cell, measure_spread, verify_tables
 from .pipeline import (Chain, _StageFailed, _parameters_yaml, _refuse_changes, run_chain,
                                  stale_stages)
-from .profiles import (chain_status, check_machine, _check_run_name, find_root,
-    load_chain, preflight, read_profile, resolve_corpus, select_stages, _stages_named)
+from dimabsa_nb.profiles import (Needs, chain_status, check_machine, _check_run_name,
+    find_root, load_chain, preflight, read_profile, resolve_corpus, _run_checks, select_stages,
+    _stages_named)
 from .records import machine
 from .report import score_table, _with_predictions
 from .explorer import _run_predictions, _stage_rows, write_report
@@ -135,18 +136,22 @@ def run(profile: _Profile,
 @app.command()
 def status(profile: _Profile, parameter: _Parameters = None, released: _Released = None,
            name: _Name = None, as_json: _AsJson = False):
-    "Tell which stages of a run are up to date, and what they cost."
+    "Tell which stages are up to date, what they cost, and what a run would download and write."
     chain = _load(profile, parameter, released, name, dry=True)
     rows = list(chain_status(chain))
+    due = [chain.stages[row["stage"]] for row in rows if row["state"] in ("stale", "missing")]
+    files = [check for check in _run_checks(chain, due, Needs(), False) if check.is_note and due]
     total = sum(row["seconds"] or 0 for row in rows)
     if as_json:
         return _print_json({"profile": profile, "stages": rows, "seconds": total,
-                            "notes": chain.notes})
+                            "notes": chain.notes,
+                            "files": {check.what: check.found for check in files}})
     for line in chain.notes: typer.echo(line)
     gpu = ["peak_gpu_memory_mb"] * any(row["peak_gpu_memory_mb"] for row in rows)
     columns = "stage", "state", "seconds", "peak_memory_mb", *gpu, "reason"
     _print_rows([{column: row[column] for column in columns} for row in rows], 1)
     typer.echo(f"{total:.0f} s in all")
+    for check in files: typer.echo(f"{check.what}: {check.found}")
 
 # %% ../nbs/29_cli.ipynb #60ba78e9
 @app.command()
@@ -431,11 +436,14 @@ def predict(model: Annotated[Path, typer.Argument(help="The folder of a trained 
     strict: Annotated[bool, typer.Option(
         help="Stop at an empty text or an unknown language.")] = False):
     "Predict anyone's texts with a trained system."
-    rows, out = read_inputs(inputs), _check_writable(out)
+    rows, out = read_inputs(inputs), _check_writable(out) # all is checked before any is predicted
     if out.exists() and out.samefile(inputs):
         raise UserError(f"{out}: would be overwritten; name another file")
     _report_odd_texts(rows, inputs, strict)
+    del rows # they are read again, some at a time
     from dimabsa_nb.encoder import System
-    answers = System.from_pretrained(model).predict(rows)
+    system = System.from_pretrained(model)
     columns = {name: f"predicted_{name}" for name in ("valence", "arousal")}
-    typer.echo(write_atomic(out, submission_lines(answers.rename(columns=columns))))
+    lines = [submission_lines(system.predict(piece).rename(columns=columns))
+             for piece in _input_pieces(inputs, [])]
+    typer.echo(write_atomic(out, "".join(lines)))

@@ -13,9 +13,10 @@ import json
 import logging
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 import pandas as pd
-from .core import CorpusError, cache_folder, download, file_sha256, read_text
+from .core import CorpusError, UserError, cache_folder, download, file_sha256
 
 # %% ../nbs/01_corpus.ipynb #03c8f1ac
 _logger = logging.getLogger("dimabsa_nb.corpus")
@@ -150,35 +151,39 @@ def _stop_at_fatal(defects: list[dict], root: Path, kinds: tuple[str, ...] = FAT
     raise CorpusError("{}:{line}: {detail}".format(root/fatal[0]["file"], **fatal[0]) + more)
 
 # %% ../nbs/01_corpus.ipynb #94e646db
-def _read_lines(path: Path, name: str, defects: list[dict]) -> list[tuple[int, str]]:
-    "The numbered lines that are not blank; blank lines before the last one are reported."
-    try: text = read_text(path)
-    except CorpusError as error:
-        line, detail = str(error)[len(str(path)) + 1:].split(": ", 1)
-        defects.append(_defect(name, line, "not_utf8", detail))
-        return []
-    if not text.strip():
-        fix = "write one object per line, or delete it"
-        defects.append(_defect(name, 1, "empty_file", f"the file holds nothing; {fix}"))
-        return []
-    lines = list(enumerate(text.removesuffix("\n").split("\n"), 1))
-    defects += [_defect(name, number, "blank_line", "skipped")
-                for number, line in lines if not line.strip()]
-    return [(number, line) for number, line in lines if line.strip()]
+def _read_lines(path: Path, name: str, defects: list[dict]) -> Iterator[tuple[int, str]]:
+    "The numbered lines that are not blank, one at a time; blank lines among them are reported."
+    blank, is_empty, number = [], True, 0
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                line = line.decode("utf-8" if number > 1 else "utf-8-sig").removesuffix("\n")
+                if line.strip():
+                    is_empty = False
+                    yield number, line
+                else: blank.append(_defect(name, number, "blank_line", "skipped"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except UnicodeDecodeError:
+        blank.append(_defect(name, number, "not_utf8", "not UTF-8; save the file as UTF-8"))
+        is_empty = False
+    fix = "the file holds nothing; write one object per line, or delete it"
+    defects += [_defect(name, 1, "empty_file", fix)] if is_empty else blank
+
 
 # %% ../nbs/01_corpus.ipynb #a64b7914
-def _read_records(path: Path, name: str, defects: list[dict], need_text: bool = True) -> list[dict]:
+def _read_records(path: Path, name: str, defects: list[dict], need_text: bool = True
+                  ) -> Iterator[dict]:
     "Read a file in the task's format; lines that break it are reported and left out."
-    records, seen = [], {}
+    seen = {}
     for number, line in _read_lines(path, name, defects):
         try:
             record = _parse_record(line, need_text)
             if (first := seen.setdefault(record["id"], number)) != number:
                 raise _LineError("duplicate_id", f"ID {record['id'][:40]!r} stands on line {first} "
                                                  "already; give each text its own ID")
-            records.append(record | {"line": number})
+            yield record | {"line": number}
         except _LineError as error: defects.append(_defect(name, number, error.kind, str(error)))
-    return records
 
 # %% ../nbs/01_corpus.ipynb #f4991644
 def corpus_root(folder: str | Path,  # a corpus, a checkout of the official release, or one file
@@ -224,14 +229,14 @@ def _as_rows(values: list[tuple]) -> pd.DataFrame:
     return pd.DataFrame(values, columns=_COLUMNS).astype(kinds)
 
 # %% ../nbs/01_corpus.ipynb #53953476
-def _file_rows(file: dict, defects: list[dict]) -> list[tuple]:
+def _file_rows(file: dict, defects: list[dict]) -> Iterator[tuple]:
     "One file as rows; texts without an aspect are reported."
     names = [file[key] for key in ("language", "domain", "split", "name")]
-    records = _read_records(file["path"], file["name"], defects)
-    defects += [_defect(file["name"], record["line"], "no_aspects",
-                        f"ID {record['id']!r} gives no row")
-                for record in records if not record["aspects"]]
-    return [row for record in records for row in _record_rows(record, *names)]
+    for record in _read_records(file["path"], file["name"], defects):
+        if not record["aspects"]:
+            defects.append(_defect(file["name"], record["line"], "no_aspects",
+                                   f"ID {record['id']!r} gives no row"))
+        yield from _record_rows(record, *names)
 
 # %% ../nbs/01_corpus.ipynb #64cd1474
 def _row_defects(rows: pd.DataFrame) -> list[dict]:
@@ -402,18 +407,30 @@ def _input_rows(record: dict, pair: tuple[str, str], name: str) -> list[tuple]:
     return _record_rows(record, language, domain, "test", name)
 
 # %% ../nbs/01_corpus.ipynb #cc7bf839
-def read_inputs(path: str | Path,  # JSON lines: ID, Text, and Aspect, Aspect_VA or Quadruplet
-) -> pd.DataFrame:  # rows as of a corpus, split "test", labels kept if there are any
-    "Read texts and aspects to predict. Raises CorpusError with the line that breaks the format."
-    path, defects, values = Path(path), [], []
-    records, pair = _read_records(path, path.name, defects), _name_pair(path)
-    for record in records:
+def _input_pieces(path: Path, defects: list[dict], size: int = 4_000) -> Iterator[pd.DataFrame]:
+    "The rows of `read_inputs` of some texts at a time; lines that break the format are left out."
+    pair, values, is_told = _name_pair(path), [], True
+    for record in _read_records(path, path.name, defects):
+        if is_told and not (pair or {"Language", "Domain"} <= record["record"].keys()):
+            is_told = False
+            defects.append(_defect(path.name, record["line"], "no_pair", ""))
         try: values += _input_rows(record, pair or _INPUT_PAIR, path.name)
         except _LineError as error:
             defects.append(_defect(path.name, record["line"], error.kind, str(error)))
+        if len(values) >= size:
+            yield _as_rows(values)
+            values = []
+    if values: yield _as_rows(values)
+
+# %% ../nbs/01_corpus.ipynb #b16e074f
+def read_inputs(path: str | Path,  # JSON lines: ID, Text, and Aspect, Aspect_VA or Quadruplet
+) -> pd.DataFrame:  # rows as of a corpus, split "test", labels kept if there are any
+    "Read texts and aspects to predict. Raises CorpusError with the line that breaks the format."
+    path, defects = Path(path), []
+    pieces = [*_input_pieces(path, defects)]
     _stop_at_fatal(sorted(defects, key=lambda entry: entry["line"]), path.parent,
                    (*FATAL, "no_aspects"))
-    if not (pair or all({"Language", "Domain"} <= set(record["record"]) for record in records)):
+    if any(entry["kind"] == "no_pair" for entry in defects):
         _logger.warning("%s: texts without 'Language' and 'Domain' are taken as %s %s", path,
                         *_INPUT_PAIR)
-    return _as_rows(values)
+    return pd.concat(pieces, ignore_index=True)

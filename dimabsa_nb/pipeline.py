@@ -146,8 +146,9 @@ def _execute_notebook(chain: Chain, stage: Stage, shown: bool, rank: int = 0):
     papermill.execute_notebook(
         stage.notebook, folder/"notebook.ipynb", given | {"out": _from_root(chain, folder)},
         cwd=chain.root, kernel_name="python3", language="python", start_timeout=300,
-        progress_bar=shown, stderr_file=sys.stderr if shown else None,
-        extra_arguments=["--log-level=50"], shutdown_kernel="immediate")
+        progress_bar=shown and {"desc": stage.name, "leave": False},
+        stderr_file=sys.stderr if shown else None, extra_arguments=["--log-level=50"],
+        shutdown_kernel="immediate")
 
 # %% ../nbs/16_pipeline.ipynb #ccd19ac8
 def _cell_failures(notebook: Path, where: str) -> list[tuple[str, str]]:

@@ -23,7 +23,8 @@ from pydantic import BaseModel, ValidationError
 import dimabsa_nb
 from .core import (DataUnavailable, UserError, cache_folder, file_sha256,
     read_json, read_text)
-from .corpus import COMMIT, OFFICIAL_FILES, find_data
+from dimabsa_nb.corpus import (COMMIT, OFFICIAL_FILES, corpus_root, find_data, inspect_corpus,
+    _stop_at_fatal)
 from .weights import HUB, _ask_hub, download_size, _is_on_hub
 from .records import machine, _syntax_tree
 from .pipeline import Chain, _MODEL_NAMES, PATHS, Stage, stale_stages
@@ -262,18 +263,28 @@ def load_chain(profile: str,  # the profile's name
     return Chain(root, profile, kept, run=run, changes=changes)
 
 # %% ../nbs/17_profiles.ipynb #a4b575a8
+def _is_official(folder: Path) -> bool:
+    "Whether a folder holds the pinned files."
+    return all(file_sha256(folder/name) == digest for name, digest in OFFICIAL_FILES.items())
+
 def _must_download(data: str = "") -> bool:
     "Tell without the network whether the official corpora are still to be fetched."
     if data or os.environ.get("DIMABSA_DATA"): return False
-    return any(file_sha256(cache_folder()/f"DimABSA2026-{COMMIT[:7]}"/name) != digest
-               for name, digest in OFFICIAL_FILES.items())
+    return not _is_official(cache_folder()/f"DimABSA2026-{COMMIT[:7]}")
+
+def _check_corpora(chain: Chain):
+    "Raises CorpusError with file and line if a corpus that is not the pinned one is malformed."
+    folders = {stage.parameters["data"] for stage in chain.stages.values()
+               if stage.parameters.get("corpus") == "official"}
+    for folder in map(Path, sorted(folders)):
+        if not _is_official(folder): _stop_at_fatal(inspect_corpus(folder)[1], corpus_root(folder))
 
 # %% ../nbs/17_profiles.ipynb #66cc999e
 def resolve_corpus(chain: Chain,  # changed in place
-    dry: bool = False,  # whether nothing will run, and nothing may be downloaded
+    dry: bool = False,  # whether nothing may run or be downloaded
 ) -> Chain:  # the same
-    """Find the official corpora for the stages that read them, or fall back as the profile says.
-    Raises DataUnavailable without a fallback."""
+    """Find and check the corpora of the stages, or fall back as the profile says. Raises
+    DataUnavailable without a fallback, CorpusError for a defect."""
     fallback = read_profile(chain.root, chain.profile)["profile"].get("fallback")
     missing = "NOTE: the official corpora are not at hand; "
     for stage in chain.stages.values():
@@ -290,6 +301,7 @@ def resolve_corpus(chain: Chain,  # changed in place
             chain.notes.append(f"{missing}going on with corpus={fallback!r} ({why}); DIMABSA_DATA "
                                "can name them")
             chain.changes.append(f"corpus={fallback!r} in place of 'official'")
+    if not dry: _check_corpora(chain)
     chain.notes, chain.changes = [*dict.fromkeys(chain.notes)], [*dict.fromkeys(chain.changes)]
     return chain
 
@@ -403,16 +415,24 @@ def _size_gb(folder: Path) -> float:
     "The size of all files in a folder."
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
 
+# %% ../nbs/17_profiles.ipynb #b16e0de0
+def _model_check(name: str, size: float | None) -> _Check:
+    "Whether a model of so many GB is at hand, or where it would be downloaded to."
+    from huggingface_hub.constants import HF_HUB_CACHE
+    if size == 0: return _Check(f"model {name}", "at hand")
+    place = HF_HUB_CACHE if _is_on_hub(name) else cache_folder()/"weights"
+    amount = "size not known" if size is None else f"{size:g} GB"
+    return _Check(f"model {name}", f"would be downloaded, {amount}, to {place}", "", True)
+
 # %% ../nbs/17_profiles.ipynb #e0ede06b
-def _model_checks(stages: Iterable[Stage]) -> tuple[list[_Check], float]:
-    "Which models stages name, what would be downloaded, whether the hub has it; and the GB in all."
+def _model_checks(stages: Iterable[Stage], ask: bool = True) -> tuple[list[_Check], float]:
+    "The models of stages, what would be downloaded, whether the hub has it; and the GB in all."
     names = sorted({stage.parameters[key] for stage in stages for key in _MODEL_NAMES
                     if stage.parameters.get(key)})
     sizes = {name: download_size(name) for name in names}
-    said = {0: "at hand", None: "would be downloaded, size not known"}
-    checks = [_Check(f"model {name}", said.get(size, f"would be downloaded, {size} GB"), "",
-                     size != 0) for name, size in sizes.items()]
-    for name in [name for name, size in sizes.items() if size != 0 and _is_on_hub(name)][:1]:
+    checks = [_model_check(name, size) for name, size in sizes.items()]
+    asked = [name for name, size in sizes.items() if ask and size != 0 and _is_on_hub(name)]
+    for name in asked[:1]:
         repository, _, revision = name.partition("@")
         commit = revision or (HUB[name].commit if name in HUB else None)
         lack = ""
@@ -423,19 +443,21 @@ def _model_checks(stages: Iterable[Stage]) -> tuple[list[_Check], float]:
     return checks, sum(size or 0 for size in sizes.values())
 
 # %% ../nbs/17_profiles.ipynb #a717e1bb
-def _run_checks(chain: Chain, stages: list[Stage], needs: Needs) -> list[_Check]:
-    "What a run would download and write, and whether there is room for it."
+def _run_checks(chain: Chain, stages: list[Stage], needs: Needs, ask: bool = True) -> list[_Check]:
+    "What a run would download and write, and whether there is room; the hub is asked if it may be."
     from huggingface_hub.constants import HF_HUB_CACHE
-    models, size = _model_checks(stages)
+    models, size = _model_checks(stages, ask)
     folder, is_official = chain.folder(""), any(stage.parameters.get("corpus") == "official"
                                                 for stage in stages)
-    missing = is_official and _must_download()
-    wanted = max(0.0, needs.disk_gb - _size_gb(folder)) if needs.disk_gb else 0.0
-    corpora = _Check("corpora", "would be downloaded" if missing else "at hand", "", missing)
+    missing, there = is_official and _must_download(), _size_gb(folder)
+    wanted = max(0.0, needs.disk_gb - there) if needs.disk_gb else 0.0
+    fetched = f"would be downloaded, {len(OFFICIAL_FILES)} files, 0.01 GB, to {cache_folder()}"
+    corpora = _Check("corpora", fetched if missing else "at hand", "", missing)
     published = f"with --publish, results/{chain.profile} and figures/{chain.profile}"
+    written = _Check("writes", f"{folder} ({there:.2f} GB are there); {published}", "", True)
     return [*_disk_checks({"the run": (folder, wanted), "the cache": (cache_folder(), 0),
                            "the hub's cache": (Path(HF_HUB_CACHE), size)}),
-            *[corpora] * is_official, *models, _Check("writes", f"{folder}; {published}", "", True)]
+            *[corpora] * is_official, *models, written]
 
 # %% ../nbs/17_profiles.ipynb #5ae6ed77
 def check_machine(chain: Chain | None = None,  # whose needs count; None: the machine alone

@@ -34,6 +34,7 @@ class Model:
     licence: str  # stated when it is built
     convert: Callable[[dict[str, Path], Path], None]  # (the wheels' files, the folder to fill)
     wheels: tuple = ()  # of `_Wheel`
+    gigabytes: float = 0.0  # of the wheels, in 10^9 bytes
 
 # %% ../nbs/10_weights.ipynb #36af69d4
 def _lower_half(convert: Callable) -> Callable[[dict[str, Path], Path], None]:
@@ -60,23 +61,24 @@ _OWN = "random weights of our own"
 
 # %% ../nbs/10_weights.ipynb #22a6ec4a
 MODELS = {
-    "gemma-3-270m": Model(_GEMMA, _convert_gemma, GEMMA_WHEELS),
-    "gemma-3-270m-half": Model(_GEMMA, _lower_half(_convert_gemma), GEMMA_WHEELS),
+    "gemma-3-270m": Model(_GEMMA, _convert_gemma, GEMMA_WHEELS, 0.238),
+    "gemma-3-270m-half": Model(_GEMMA, _lower_half(_convert_gemma), GEMMA_WHEELS, 0.238),
     "multilingual-e5-small": Model(
         "MIT (intfloat/multilingual-e5-small; 4-bit weights, converted back to float32)",
-        _convert_e5, E5_WHEELS),
+        _convert_e5, E5_WHEELS, 0.095),
     "smollm2-135m-instruct": Model(
         "Apache-2.0 (HuggingFaceTB/SmolLM2-135M-Instruct; 4-bit weights, converted back to "
-        "float32)", _convert_smollm, SMOLLM_WHEELS),
+        "float32)", _convert_smollm, SMOLLM_WHEELS, 0.093),
     "tiny-random-qwen3": Model(f"{_OWN} behind Qwen's vocabulary, Apache-2.0", _convert_tiny_qwen3,
-                               QWEN_WHEELS),
+                               QWEN_WHEELS, 0.002),
     "tiny-random-qwen3-bytes": Model(f"{_OWN}, Apache-2.0", _make_tiny_qwen3_bytes),
     "tiny-random-qwen3-wide": Model(f"{_OWN} behind Qwen's vocabulary, Apache-2.0",
-                                    _convert_tiny_qwen3_wide, QWEN_WHEELS),
+                                    _convert_tiny_qwen3_wide, QWEN_WHEELS, 0.002),
     "tiny-random-xlmr": Model(f"{_OWN}, Apache-2.0", _make_tiny_xlmr),
     "tiny-random-xlmr-wide": Model(f"{_OWN}, Apache-2.0", _make_tiny_xlmr_wide),
-    "random-qwen3-8b": Model(f"{_OWN}, Apache-2.0", _convert_random_qwen3_8b, QWEN_WHEELS),
-    "random-e5-large": Model(f"{_OWN}, MIT", _convert_random_e5_large, E5_WHEELS[1:])}
+    "random-qwen3-8b": Model(f"{_OWN}, Apache-2.0", _convert_random_qwen3_8b, QWEN_WHEELS, 0.002),
+    "random-e5-large": Model(f"{_OWN}, MIT", _convert_random_e5_large, E5_WHEELS[1:],
+                             0.004)}
 
 # %% ../nbs/10_weights.ipynb #509bf352
 def licence(name: str,  # any name that `resolve` takes
@@ -307,7 +309,7 @@ def download_size(name: str,  # any name that `resolve` takes
     "How much `resolve` would download."
     if name in MODELS:
         built = _is_complete(Path(cache or cache_folder())/"weights"/name)
-        return 0.0 if built or not MODELS[name].wheels else None
+        return 0.0 if built else MODELS[name].gigabytes
     if Path(name).expanduser().is_dir(): return 0.0
     try:
         folder = _hub_folder(name, cache, offline=True)

@@ -117,6 +117,10 @@ CASES = {f"{what}: {kind}": (command, {path: content}, f"{path}:{number}: ", wor
          for what, command, path in (("corpus", SCORE, GOLD), ("submission", SCORE, PRED), ("texts", PREDICT, INPUT))
          for kind, (content, number, words) in LINES.items()}
 
+# a run reads the whole corpus before its first stage
+CASES |= {f"run: a corpus, {kind}": ("run toy", {GOLD: content, NOTEBOOK: notebook("out = ''\ncorpus = 'official'\ndata = 'gold'", "open(out + '/n', 'w')")}, f"{GOLD}:{number}: ", words)
+          for kind, (content, number, words) in LINES.items()}
+
 CASES |= {
     "corpus: a text that is a list": (SCORE, {GOLD: record(["a"])}, f"{GOLD}:1: ", "write a string"),
     "corpus: no text": (SCORE, {GOLD: json.dumps({"ID": "1", "Aspect_VA": []})}, f"{GOLD}:1: ", "no 'Text'; add the key"),

@@ -37,6 +37,16 @@ def tally(request):
 
 
 @pytest.fixture(scope="session")
+def measured(request):
+    """What commands cost, by name, a list of dicts each; recorded beside the counts."""
+    found, path = {}, COUNTS.with_name("load.json")
+    yield found
+    if request.config.getoption("--record"):
+        from dimabsa_nb.core import write_json
+        write_json(path, (json.loads(path.read_text("utf-8")) if path.is_file() else {}) | found)
+
+
+@pytest.fixture(scope="session")
 def system(tmp_path_factory):
     """An untrained system, as `33_train_encoder` leaves a trained one."""
     import torch

@@ -127,7 +127,8 @@ def test_run_status_and_dry_run(toy):
     assert call("run", "toy", "--dry-run", "--force").stdout == "91_dataset: forced\n"
     found = json.loads(call("status", "toy", "--json", "-p", "value=1").stdout)
     assert found["stages"][0]["state"] == "stale" and found["stages"][0]["reason"] == "parameters changed: value 0.5 -> 1.0"
-    assert "done" in call("status", "toy").stdout
+    assert found["files"]["writes"].startswith(f"{toy}/runs/toy (") and "writes: " in call("status", "toy", "-p", "value=1").stdout
+    assert "done" in call("status", "toy").stdout and "writes: " not in call("status", "toy").stdout
 
 
 def test_a_machine_that_lacks_what_a_profile_needs_starts_nothing(toy, monkeypatch):

@@ -1,14 +1,17 @@
 """What is killed, full, read-only, damaged or set back: the same command goes on, or says so in one line, and ends in the same bytes."""
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import pytest
 from test_chain import DIMABSA, REPOSITORY, checkout, dimabsa, published, records
+from test_weights import llama_file
 from typer.testing import CliRunner
 
 from dimabsa_nb import core, weights
@@ -20,15 +23,15 @@ from dimabsa_nb.weights import resolve
 
 resource = pytest.importorskip("resource", reason="limits and signals of Unix")
 NOBODY = 65534
-# loaded by every Python below: SIGKILL before or after the Nth time that a file is opened for writing, renamed, replaced or removed
-SITE = """import os, signal, sys, tempfile
-left = int(os.environ.get("KILL_AT", 0))
+# loaded by every Python below: SIGKILL at the Nth time that a file of a place is opened for writing, renamed, replaced or removed
+SITE = """import os, re, signal, sys, tempfile
+left, place = int(os.environ.get("KILL_AT", 0)), re.compile(os.environ.get("KILL_IN", ""))
 def count(name, given):
     global left
     writes = name == "open" and isinstance(given[2], int) and given[2] & (os.O_WRONLY | os.O_RDWR)
     if not left or not (writes or name in ("os.rename", "os.remove", "os.rmdir", "os.mkdir")): return
     path = os.path.abspath(given[0]) if isinstance(given[0], (str, os.PathLike)) else ""
-    if "/dimabsa-kill/" in path and "__pycache__" not in path:
+    if "/dimabsa-kill/" in path and "__pycache__" not in path and place.search(f"{name} {path}"):
         left -= 1
         if not left: os.kill(os.getpid(), signal.SIGKILL)
 if left: sys.addaudithook(count)
@@ -49,7 +52,7 @@ bootstrap_samples = 50
 """
 
 
-def started(command, place, kill_at=0, limit=None):
+def started(command, place, kill_at=0, kill_in="", limit=None):
     """A process of its own group, with a fault to come."""
     def prepare():
         os.setsid()
@@ -57,7 +60,7 @@ def started(command, place, kill_at=0, limit=None):
     (place / "faults").mkdir(exist_ok=True)
     (place / "faults/sitecustomize.py").write_text(SITE)
     path = os.pathsep.join([str(place / "faults"), str(place if (place / "dimabsa_nb").is_dir() else REPOSITORY)])
-    return subprocess.Popen([*map(str, command)], cwd=place, env={**os.environ, "PYTHONPATH": path, "KILL_AT": str(kill_at)}, preexec_fn=prepare, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([*map(str, command)], cwd=place, env={**os.environ, "PYTHONPATH": path, "KILL_AT": str(kill_at), "KILL_IN": kill_in}, preexec_fn=prepare, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def place_of(folder):
@@ -67,16 +70,32 @@ def place_of(folder):
     return folder
 
 
+def small_checkout(folder):
+    root = checkout(folder)
+    (root / "nbs/profiles/small.toml").write_text(SMALL)
+    return root
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    root = small_checkout(tmp_path_factory.mktemp("undisturbed"))
+    dimabsa(root, "run", "small", "--publish")
+    return root
+
+
+def end_group(process):
+    """End a runner with its kernels; a kernel that another group holds ends by itself."""
+    try: os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError: pass
+    said = process.communicate()
+    time.sleep(3)
+    return said
+
+
 @pytest.mark.slow
-def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(tmp_path, tally):
+def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(undisturbed, tmp_path, tally):
     """Half of the moments are file operations of the runner or its kernels, half are seconds; a run that ends before its kill loses a stage and goes on."""
-    roots, draw = [], random.Random(0)
-    for name in ("undisturbed", "dimabsa-kill"):
-        (tmp_path / name).mkdir()
-        roots.append(checkout(tmp_path / name))
-        (roots[-1] / "nbs/profiles/small.toml").write_text(SMALL)
-    undisturbed, root = roots
-    dimabsa(undisturbed, "run", "small", "--publish")
+    root, draw = small_checkout(place_of(tmp_path)), random.Random(0)
     stages = sorted(records(undisturbed, "small"))
     with tally("Disk full", "a run"):
         process = started([*DIMABSA, "run", "small"], root, limit=30_000)
@@ -88,10 +107,7 @@ def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(tmp_path, tally):
         try: process.communicate(timeout=None if number % 2 else draw.uniform(2, 30))
         except subprocess.TimeoutExpired: pass
         died = process.poll() is None or process.returncode in (-signal.SIGKILL, 1)
-        try: os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError: pass
-        process.communicate()
-        time.sleep(3)  # a kernel without its runner ends by itself
+        end_group(process)
         killed += died
         if not died: shutil.rmtree(root / "runs/small" / draw.choice(stages))
     said = dimabsa(root, "run", "small", "--publish")
@@ -100,18 +116,91 @@ def test_a_run_killed_at_twenty_moments_ends_in_the_same_bytes(tmp_path, tally):
         assert published(root) == published(undisturbed)
 
 
+RENAME = r"os\.rename .*/runs/small/[^/]+\.partial$"
+MOMENTS = [  # what is taken from a finished run, where the kill comes, and at which of the operations there
+    ("training", "runs/small/31_train_coarse@valence", r"/31_train_coarse@valence\.partial/(checkpoint|adapter)/", 1),
+    ("training", "runs/small/31_train_coarse@valence", r"/31_train_coarse@valence\.partial/(checkpoint|adapter)/", 4),
+    ("training", "runs/small/33_train_encoder@joint", r"/33_train_encoder@joint\.partial/checkpoint/", 2),
+    ("extraction", "runs/small/32_extract_guidance", r"/32_extract_guidance\.partial/(checkpoint/|\.)\S*\.jsonl", 1),
+    ("extraction", "runs/small/32_extract_guidance", r"/32_extract_guidance\.partial/(checkpoint/|\.)\S*\.jsonl", 2),
+    ("extraction", "runs/small/32_extract_guidance", r"/32_extract_guidance\.partial/(checkpoint/|\.)\S*\.jsonl", 4),
+    ("between record and rename", "runs/small/30_prepare_rows", RENAME, 1),
+    ("between record and rename", "runs/small/32_extract_guidance", RENAME, 1),
+    ("between record and rename", "runs/small/92_main_results", RENAME, 1),
+    *[("publishing results", "results/small", r"open .*/(results|figures)/small/", at) for at in (1, 5, 9)]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment, taken, where, at", MOMENTS, ids=[f"{moment[0]}-{number}" for number, moment in enumerate(MOMENTS)])
+def test_kills_hit_on_purpose_lose_nothing(undisturbed, tmp_path, moment, taken, where, at, tally):
+    """The run dies at that very operation; the same command then ends in the same bytes."""
+    root = shutil.copytree(undisturbed, place_of(tmp_path) / "root")
+    shutil.rmtree(root / taken)
+    with tally("Killed", f"a run, on purpose: {moment}"):
+        process = started([*DIMABSA, "run", "small", "--publish"], root, kill_at=at, kill_in=where)
+        process.wait(timeout=900)
+        said = end_group(process)
+        assert process.returncode == -signal.SIGKILL or "the kernel died" in said[1], said
+        assert (root / f"{taken}.partial/record.json").exists() == (moment == "between record and rename")
+        assert dimabsa(root, "run", "small", "--publish")
+        assert records(root, "small") == records(undisturbed, "small") and published(root) == published(undisturbed)
+
+
 CORPUS = "from dimabsa_nb.core import file_sha256; from dimabsa_nb.corpus import fetch_corpora; from pathlib import Path; there = Path('../there').resolve(); " \
          "fetch_corpora('corpus', there.as_uri(), {path.relative_to(there).as_posix(): file_sha256(path) for path in sorted(there.rglob('*.jsonl'))})"
-OPERATIONS = {"downloading corpora": 60, "building weights": 8, "writing the explorer": 3, "writing the site's sources": 100}  # kills come within the first so many
+# a model of our own in a wheel, by the ways of the real ones: pip, SHA-256, GGUF to safetensors
+CONVERSION = """
+import os
+from pathlib import Path
+from gguf import GGUFReader
+from dimabsa_nb import convert, core, weights, wheels
+there = Path("../there").resolve()
+def change(files, folder):
+    reader = GGUFReader(files["tiny.gguf"])
+    convert._save_weights(folder, convert._llama_weights(reader), convert._llama_config(reader))
+os.environ |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(there), "TMPDIR": str(there)}
+[archive] = there.glob("*.whl")
+wheel = wheels._Wheel("tiny-weights==1", core.file_sha256(archive), {"tiny.gguf": core.file_sha256(there / "tiny.gguf")})
+weights.MODELS["tiny"] = weights.Model("our own", change, (wheel,))
+weights.resolve("tiny", "cache")"""
+SITES_CACHE = """
+import base64, hashlib, os, sys
+from pathlib import Path
+there = Path("../there").resolve()
+os.environ["PATH"] = f"{there}:{os.environ['PATH']}"
+sys.path.insert(0, "docs")
+from builder import npm
+npm.PACKAGES["toy"] = "1", base64.b64encode(hashlib.sha512((there / "tiny.gguf").read_bytes()).digest()).decode()
+npm.package("toy", Path("cache/npm").resolve())"""
+NPM = """#!{python}
+import sys
+data = open("{there}/tiny.gguf", "rb").read()
+for half in (data[:999], data[999:]): open(sys.argv[4] + "/toy-1.tgz", "ab").write(half)
+"""  # writes its archive in two halves
+OPERATIONS = {"downloading corpora": 60, "building weights": 8, "downloading and converting weights": 12, "writing the explorer": 3, "fetching into the site's cache": 6,
+              "writing the site's sources": 100}  # kills come within the first so many
 PARTS = {
     "downloading corpora": CORPUS,
     "building weights": "from dimabsa_nb.weights import resolve; resolve('tiny-random-qwen3-bytes', 'cache')",
+    "downloading and converting weights": CONVERSION,
+    "fetching into the site's cache": SITES_CACHE,
     "writing the explorer": "from dimabsa_nb.explorer import write_example; write_example('page.html')",
     "writing the site's sources": "import sys; sys.path.insert(0, 'docs'); from pathlib import Path; from builder.site import write_sources; write_sources(Path('.'), Path('work'))"}
 
 
+def supplies(there):
+    """What is downloaded, in small: corpora, a model in a wheel, and an npm."""
+    synthetic_corpus(there, texts_per_pair=3)
+    llama_file(there / "tiny.gguf")
+    with zipfile.ZipFile(there / "tiny_weights-1-py3-none-any.whl", "w") as wheel:
+        wheel.write(there / "tiny.gguf", "tiny.gguf")
+        for name, text in (("METADATA", "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1\n"), ("WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"), ("RECORD", "")):
+            wheel.writestr(f"tiny_weights-1.dist-info/{name}", text)
+    core.write_atomic(there / "npm", NPM.format(python=sys.executable, there=there)).chmod(0o755)
+
+
 def run_part(part, place, **fault):
-    if "site" in part and not (place / "docs").exists():
+    if "site's" in part and not (place / "docs").exists():
         for name in ("docs", "nbs", "dimabsa_nb", "results", "figures", "README.md", "ARTIFACT.md", "CONTRIBUTING.md", "settings.ini", "CITATION.cff"): (place / name).symlink_to(REPOSITORY / name)
     process = started([sys.executable, "-c", PARTS[part]], place, **fault)
     said, errors = process.communicate(timeout=300)
@@ -120,21 +209,22 @@ def run_part(part, place, **fault):
 
 def made(place):
     return {path.relative_to(place).as_posix(): path.read_bytes() for top in ("corpus", "cache", "page.html", "work") for path in [place / top, *sorted((place / top).rglob("*"))]
-            if path.is_file() and not path.relative_to(place).as_posix().startswith("cache/weights/.")}
+            if path.is_file() and not re.match(r"cache/\w+/\.", path.relative_to(place).as_posix())}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_parts_killed_at_five_moments_end_in_the_same_bytes(tmp_path, part, tally):
-    synthetic_corpus(tmp_path / "there", texts_per_pair=3)
+    supplies(tmp_path / "there")
     (tmp_path / "plain").mkdir()
-    assert run_part(part, tmp_path / "plain") == (0, "")
+    assert (told := run_part(part, tmp_path / "plain"))[0] == 0, told
     place, draw, killed = place_of(tmp_path), random.Random(part), 0
     for _ in range(5):
         with tally("Killed", part):
             code, said = run_part(part, place, kill_at=draw.randrange(1, OPERATIONS[part]))
-            killed += code == -signal.SIGKILL
-            assert code in (0, -signal.SIGKILL), said
+            died = code == -signal.SIGKILL or "pip cannot download it (no reason given)" in said or "npm cannot fetch" in said
+            killed += died
+            assert died or code == 0, said
             code, said = run_part(part, place)
             assert code == 0 and made(place) == made(tmp_path / "plain"), said
             for top in ("corpus", "cache", "work"): shutil.rmtree(place / top, ignore_errors=True)

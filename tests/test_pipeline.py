@@ -14,9 +14,11 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from dimabsa_nb import weights
 from dimabsa_nb.core import DataUnavailable, UserError, read_jsonl
-from dimabsa_nb.pipeline import _StageFailed, run_chain
+from dimabsa_nb.pipeline import Stage, _StageFailed, run_chain
 from dimabsa_nb.profiles import (
+    Needs,
     _read_notebook,
+    _run_checks,
     chain_status,
     load_chain,
     resolve_corpus,
@@ -476,6 +478,10 @@ def test_a_look_ahead_downloads_nothing(project, monkeypatch, tmp_path):
     assert chain.notes == ["NOTE: the official corpora are not at hand; they would be downloaded"]
     assert chain.stages["30_prepare_rows"].parameters["corpus"] == "official"
     assert [row["state"] for row in chain_status(chain)] == ["missing"] * 3
+    [corpora, model, written] = [check for check in _run_checks(chain, [Stage("31", project, "", {"corpus": "official", "model": "gemma-3-270m"}, {})], Needs(), False) if check.is_note]
+    assert corpora.found == f"would be downloaded, 30 files, 0.01 GB, to {tmp_path / 'cache'}"
+    assert model.found == f"would be downloaded, 0.238 GB, to {tmp_path / 'cache/weights'}"
+    assert written.found == f"{project / 'runs/toy'} (0.00 GB are there); with --publish, results/toy and figures/toy"
 
 
 def prepare(folder, **settings):

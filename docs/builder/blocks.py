@@ -15,6 +15,7 @@ from builder.results import (
     captions,
     committed_records,
     endurance,
+    load,
     number,
     published,
     reference_profiles,
@@ -128,7 +129,8 @@ def blocks(root: Path) -> dict[str, Callable[..., str]]:
     """Name -> function of the words that follow the name in the comment."""
     root = Path(root)
     whole = {"printed": printed, "printed-mean": printed_mean, "file": file, "plan": plan,
-             "endurance": endurance, "notebooks": notebook_map, "profiles": profiles_table,
+             "endurance": endurance, "load": load, "notebooks": notebook_map,
+             "profiles": profiles_table,
              "claims": claims.claims, "release": claims.release, "statement": claims.statement,
              "how": claims.how}
     by_profile = {"table": table, "table2": table2, "summary": summary,

@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dimabsa_nb.core import UserError, cache_folder
+from dimabsa_nb.weights import _remove_leftovers
 
 PACKAGES = {  # name -> (version, SHA-512 of its archive)
     "mathjax": (
@@ -37,11 +39,14 @@ def fetch_package(name: str, folder: Path) -> None:
     fix = f"install npm (Node.js), or put the archive of {wanted} into {folder}"
     if not npm: raise UserError(f"{wanted} is needed once and npm is not installed; {fix}")
     folder.mkdir(parents=True, exist_ok=True)
-    command = [npm, "pack", "--silent", "--pack-destination", str(folder), wanted]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
-        raise UserError(f"npm cannot fetch {wanted}: {reason}; {fix}")
+    _remove_leftovers(folder)
+    with TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
+        command = [npm, "pack", "--silent", "--pack-destination", scratch, wanted]
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
+            raise UserError(f"npm cannot fetch {wanted}: {reason}; {fix}")
+        for path in Path(scratch).iterdir(): path.replace(folder / path.name)
 
 
 def member(archive: Path, name: str) -> bytes:

@@ -113,3 +113,13 @@ def endurance(root: Path, wanted: str = "") -> str:
     lines += [f"| {name} | {what} | {tried:,} | {survived:,} | {tried - survived:,} |"
               for name, what, tried, survived in [*rows, ("all", "", *sums)]]
     return "\n".join(lines)
+
+
+def load(root: Path) -> str:
+    """What many rows cost, from `results/tests/load.json`."""
+    found = json.loads((Path(root) / "results/tests/load.json").read_text("utf-8"))
+    lines = ["| what | rows | seconds | peak memory in MB |", "| :--- | ---: | ---: | ---: |"]
+    lines += ["| {} | {rows:,} | {seconds} | {memory} |".format(
+                  what, **cost, memory=cost.get("peak_memory_mb", ""))
+              for what, costs in found.items() for cost in costs]
+    return "\n".join(lines)
