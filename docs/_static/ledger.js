@@ -5,7 +5,8 @@ document.addEventListener("DOMContentLoaded", () => {
     const rows = [...(table.tBodies[0]?.rows ?? [])];
     if (!heads.includes("verdict") || !heads.includes("place") || rows.length < 20) continue;
     const text = (row, head) => row.cells[heads.indexOf(head)].textContent.trim();
-    const values = { verdict: (row) => text(row, "verdict"), kind: (row) => text(row, "kind"), place: (row) => text(row, "place").split(",")[0] };
+    const values = { verdict: (row) => text(row, "verdict"), place: (row) => text(row, "place").split(",")[0] };
+    if (heads.includes("kind")) values.kind = (row) => text(row, "kind");
     const bar = document.createElement("form"), said = document.createElement("output"), fields = {};
     bar.className = "ledger-filters";
     const labelled = (name, field) => {
