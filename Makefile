@@ -27,12 +27,16 @@ reproduce: $(READY)
 
 # float32, where answers are the same on every machine; `DIMABSA_DTYPE=bfloat16 make test` must hold, too
 test test-fast: export DIMABSA_DTYPE ?= float32
+# two tests at a time share the cores: a thread that waits must not spin
+test test-fast: export OMP_WAIT_POLICY ?= PASSIVE
 
 test: $(READY) style browser
 	@echo "== the library's notebooks, each example a test; their outputs are the committed ones"
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/test_notebooks.py
 	@echo "== the tests that cross modules, the smoke chain among them"
-	$(BIN)/python -m pytest -q tests --ignore tests/test_notebooks.py
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --durations 20 tests --ignore tests/test_notebooks.py --ignore tests/test_docs.py
+	@echo "== the site, in a browser"
+	$(BIN)/python -m pytest -q tests/test_docs.py
 
 # no chain, no training, no browser
 test-fast: $(READY) style

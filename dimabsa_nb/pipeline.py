@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import threading
 import time
 import zlib
@@ -141,14 +142,18 @@ def _process_folder(chain: Chain, stage: Stage, rank: int) -> Path:
 def _execute_notebook(chain: Chain, stage: Stage, shown: bool, rank: int = 0):
     "Run a stage's notebook with papermill, as one process of the stage."
     import papermill
+    from traitlets.config import Config
     given, folder = _stage_parameters(chain, stage), _process_folder(chain, stage, rank)
     folder.mkdir(parents=True, exist_ok=True)
-    papermill.execute_notebook(
-        stage.notebook, folder/"notebook.ipynb", given | {"out": _from_root(chain, folder)},
-        cwd=chain.root, kernel_name="python3", language="python", start_timeout=300,
-        progress_bar=shown and {"desc": stage.name, "leave": False},
-        stderr_file=sys.stderr if shown else None, extra_arguments=["--log-level=50"],
-        shutdown_kernel="immediate")
+    with tempfile.TemporaryDirectory() as sockets: # two kernels may draw the same ports
+        usable = os.name != "nt" and len(sockets) < 80
+        files = {"transport": "ipc", "ip": f"{sockets}/kernel"} if usable else {}
+        papermill.execute_notebook(
+            stage.notebook, folder/"notebook.ipynb", given | {"out": _from_root(chain, folder)},
+            cwd=chain.root, kernel_name="python3", language="python", start_timeout=300,
+            progress_bar=shown and {"desc": stage.name, "leave": False},
+            stderr_file=sys.stderr if shown else None, extra_arguments=["--log-level=50"],
+            shutdown_kernel="immediate", config=Config(KernelManager=files))
 
 # %% ../nbs/16_pipeline.ipynb #ccd19ac8
 def _cell_failures(notebook: Path, where: str) -> list[tuple[str, str]]:

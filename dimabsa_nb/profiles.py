@@ -214,8 +214,8 @@ def _read_stages(root: Path, profile: str, names: Iterable[str]) -> dict[str, tu
         code, defaults = _read_notebook(path)
         # the runner's own parameter: how many processes share each batch
         if "join_processes(" in code: defaults["processes"] = 1
-        upstream = {_parameter_for(other): other for other in stages
-                    if _parameter_for(other) in defaults}
+        upstream = {_parameter_for(other): other for other in stages # a number names no folder
+                    if isinstance(defaults.get(_parameter_for(other)), str)}
         upstream |= {key: other for key, other in _STAGES[name].items() if str(other) in stages}
         on_demand = not ON_DEMAND.isdisjoint((name, path.stem))
         stages[name] = Stage(name, path, code, {}, upstream, on_demand), defaults

@@ -92,16 +92,16 @@ def axe():
 
 
 SLOW = {"test_chain", "test_paper_tiny", "test_torchrun", "test_emoloom_training", "test_screening", "test_prompting"}
-KERNELS = {"test_pipeline", "test_cli", "test_explorer", "16_pipeline", "29_cli"}  # two that start at once may draw the same ports
+PORTS = {"test_report", "test_prompting"}  # start kernels on TCP ports themselves: two at once may draw the same ones
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what `make test-fast` leaves out: pages in a browser, and files that train or run stages."""
+    """Mark what `make test-fast` leaves out, pages in a browser and files that train or run stages; keep a file's tests in one worker."""
     for item in items:
         if {"chromium", "axe", "site"} & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.browser)
-        names = {item.module.__name__.rpartition(".")[2], getattr(getattr(item, "callspec", None), "id", "")}
-        if names & SLOW:
+        module = item.module.__name__.rpartition(".")[2]
+        if module in SLOW or getattr(getattr(item, "callspec", None), "id", "") in SLOW:
             item.add_marker(pytest.mark.slow)
-        if names & KERNELS:
-            item.add_marker(pytest.mark.xdist_group("kernels"))
+        if module != "test_notebooks":
+            item.add_marker(pytest.mark.xdist_group("ports" if module in PORTS else module))

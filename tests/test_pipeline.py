@@ -24,6 +24,7 @@ from dimabsa_nb.profiles import (
     resolve_corpus,
     select_stages,
 )
+from dimabsa_nb.stages import _STAGES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -508,3 +509,11 @@ def test_an_unknown_corpus_is_refused_before_reading(tmp_path):
 def test_real_profiles_load(profile):
     chain = load_chain(profile, root=REPOSITORY)
     assert list(chain.stages)[0] == "30_prepare_rows" and chain.stages["91_dataset"].upstream["prepare_rows"] == "30_prepare_rows"
+
+
+def test_a_variant_reaches_its_stage():
+    stages = load_chain("laptop", root=REPOSITORY).stages
+    for name, stage in stages.items():
+        for key, value in _STAGES[name].items():
+            assert stage.upstream.get(key) == value if str(value) in stages else stage.parameters[key] == value, (name, key)
+    assert all(stage in stages for kept in stages.values() for stage in kept.upstream.values())
