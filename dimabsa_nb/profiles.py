@@ -25,6 +25,7 @@ from .core import (DataUnavailable, UserError, cache_folder, file_sha256,
     read_json, read_text)
 from dimabsa_nb.corpus import (COMMIT, OFFICIAL_FILES, corpus_root, find_data, inspect_corpus,
     _stop_at_fatal)
+from .metrics import read_predictions
 from .weights import HUB, _ask_hub, download_size, _is_on_hub
 from .records import machine, _syntax_tree
 from .pipeline import Chain, _MODEL_NAMES, PATHS, Stage, stale_stages
@@ -273,11 +274,14 @@ def _must_download(data: str = "") -> bool:
     return not _is_official(cache_folder()/f"DimABSA2026-{COMMIT[:7]}")
 
 def _check_corpora(chain: Chain):
-    "Raises CorpusError with file and line if a corpus that is not the pinned one is malformed."
+    """Raises UserError with file and line if a corpus that is not the pinned one is malformed, or
+    the released predictions are."""
     folders = {stage.parameters["data"] for stage in chain.stages.values()
                if stage.parameters.get("corpus") == "official"}
     for folder in map(Path, sorted(folders)):
         if not _is_official(folder): _stop_at_fatal(inspect_corpus(folder)[1], corpus_root(folder))
+    released = {stage.parameters.get("released") for stage in chain.stages.values()}
+    for path in sorted(filter(None, released)): read_predictions(path)
 
 # %% ../nbs/17_profiles.ipynb #66cc999e
 def resolve_corpus(chain: Chain,  # changed in place

@@ -121,6 +121,10 @@ CASES = {f"{what}: {kind}": (command, {path: content}, f"{path}:{number}: ", wor
 CASES |= {f"run: a corpus, {kind}": ("run toy", {GOLD: content, NOTEBOOK: notebook("out = ''\ncorpus = 'official'\ndata = 'gold'", "open(out + '/n', 'w')")}, f"{GOLD}:{number}: ", words)
           for kind, (content, number, words) in LINES.items()}
 
+# and the released predictions
+CASES |= {f"run: released predictions, {kind}": ("run toy --released pred", {f"pred/{PRED}": content, NOTEBOOK: notebook("out = ''\nreleased = ''", "open(out + '/n', 'w')")}, f"{PRED}:{number}: ", words)
+          for kind, (content, number, words) in LINES.items()}
+
 CASES |= {
     "corpus: a text that is a list": (SCORE, {GOLD: record(["a"])}, f"{GOLD}:1: ", "write a string"),
     "corpus: no text": (SCORE, {GOLD: json.dumps({"ID": "1", "Aspect_VA": []})}, f"{GOLD}:1: ", "no 'Text'; add the key"),
