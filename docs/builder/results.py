@@ -4,6 +4,8 @@ import posixpath
 import re
 from pathlib import Path
 
+import pandas as pd
+
 from dimabsa_nb.core import UserError, file_sha256
 from dimabsa_nb.records import Record
 
@@ -101,17 +103,26 @@ def captions(root: Path, record: Record, name: str) -> dict[str, str]:
     return json.loads(path.read_text("utf-8"))[stem]
 
 
-def endurance(root: Path, wanted: str = "") -> str:
-    """What tests tried to break, from `results/tests/counts.json`; of one part, how often."""
+def endurance(root: Path, *parts: str) -> str:
+    """What tests tried to break, from `results/tests/counts.json`: the table of some parts, in
+    which a hyphen stands for a space; "all" sums each part, "in ..." gives its number alone."""
     counts = json.loads((Path(root) / "results/tests/counts.json").read_text("utf-8"))
     gap = lambda found: f"; largest gap {found['gap']:.2g}" if "gap" in found else ""
-    rows = [(part, what + gap(found), found["tried"], found["survived"])
-            for name, found in counts.items() for part, what in [name.split(": ", 1)]]
-    if wanted: return f"{sum(row[2] for row in rows if row[0] == wanted.replace('-', ' ')):,}"
-    lines = ["| part | what | tried | survived | lost |", "| :--- | :--- | ---: | ---: | ---: |"]
-    sums = [sum(column) for column in list(zip(*rows))[2:]]
-    lines += [f"| {name} | {what} | {tried:,} | {survived:,} | {tried - survived:,} |"
-              for name, what, tried, survived in [*rows, ("all", "", *sums)]]
+    rows = pd.DataFrame([(*name.split(": ", 1), gap(found), found["tried"], found["survived"])
+                         for name, found in counts.items()],
+                        columns=["part", "what", "gap", "tried", "survived"])
+    wanted = [part.replace("-", " ") for part in parts]
+    if wanted[0] == "in": return f"{rows.tried[rows.part == wanted[1]].sum():,}"
+    if wanted == ["all"]: rows = rows.groupby("part", as_index=False)[["tried", "survived"]].sum()
+    else: rows = rows[rows.part.isin(wanted)].assign(what=rows.what + rows.gap)
+    names = [name for name in ("part", "what")[rows.part.nunique() == 1:] if name in rows]
+    lines = [" | ".join(["", *names, "tried", "survived", "lost", ""]).strip(),
+             "| " + ":--- | " * len(names) + "---: | ---: | ---: |"]
+    sums = {names[0]: "all"} | rows[["tried", "survived"]].sum().to_dict()
+    for row in [*rows.to_dict("records"), dict.fromkeys(names, "") | sums]:
+        cells = [*(row[name] for name in names), f"{row['tried']:,}", f"{row['survived']:,}",
+                 f"{row['tried'] - row['survived']:,}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
