@@ -1,5 +1,6 @@
 """Blocks of README, ARTIFACT and docs are what the records give; the package's files agree with its settings."""
 import configparser
+import gzip
 import json
 import re
 import shutil
@@ -104,6 +105,16 @@ def test_a_file_that_no_record_names_is_found(copy):
     (copy / "results/quick/notebooks").mkdir(exist_ok=True)
     (copy / "results/quick/notebooks/92_main_results.ipynb").write_text("{}")
     assert stale(copy) == ["figures/quick/extra.svg: no record names it; remove it"]
+
+
+def test_published_numbers_are_those_of_their_record(copy):
+    folder = "results/laptop/outputs/38_curve_coarse@valence-1000"
+    for content in (b"", b"point", gzip.compress(b"1\n")):
+        (copy / folder / "point.csv.gz").write_bytes(content)
+        assert [problem.split(": ")[:2] for problem in stale(copy)] == [[f"{folder}/point.csv.gz", "is not what 38_curve_coarse@valence-1000 of profile laptop recorded; `dimabsa run laptop --publish` writes it anew"]]
+    (copy / folder / "point.csv.gz").unlink()
+    shutil.copytree(copy / folder, copy / "results/laptop/outputs/99_other")
+    assert stale(copy) == ["results/laptop/outputs/99_other/valence.jsonl.gz: no record names it; remove it"]
 
 
 def test_a_typed_number_is_found_and_mended(copy):

@@ -1,7 +1,10 @@
 """What is committed of the runs: records, tables, figures."""
+import gzip
+import hashlib
 import json
 import posixpath
 import re
+import zlib
 from pathlib import Path
 
 import pandas as pd
@@ -80,6 +83,12 @@ def published(root: Path, record: Record, name: str) -> Path:
     return path
 
 
+def unpacked_sha256(path: Path) -> str:
+    """The digest of what a compressed file holds; "" where it is damaged."""
+    try: return hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
+    except (OSError, EOFError, zlib.error): return ""
+
+
 def stale_files(root: Path, profile: str) -> list[str]:
     """Committed tables and figures that differ from the records, one line each."""
     root, problems, named = Path(root), [], set()
@@ -89,6 +98,11 @@ def stale_files(root: Path, profile: str) -> list[str]:
             named.add(name.replace("/", f"/{profile}/", 1))
             try: published(root, record, name)
             except UserError as error: problems.append(str(error))
+        for path in sorted((root / "results" / profile / "outputs" / record.stage).glob("*.gz")):
+            named.add(name := path.relative_to(root).as_posix())
+            if unpacked_sha256(path) != record.outputs.get(path.stem):
+                problems.append(f"{name}: is not what {record.stage} of profile {profile} "
+                                f"recorded; `dimabsa run {profile} --publish` writes it anew")
     files = [path.relative_to(root).as_posix() for kind in ("results", "figures")
              for path in sorted((root / kind / profile).rglob("*")) if path.is_file()]
     unnamed = r"/(records|notebooks)/|/spread\.(csv|json)$"
