@@ -167,7 +167,7 @@ def test_the_result_shows_its_spread_over_runs(quick):
 
 
 def test_a_block_without_a_profile_takes_the_largest_that_has_it(copy):
-    shutil.copytree(copy / "results/quick/records", copy / "results/laptop/records")
+    shutil.copytree(copy / "results/quick/records", copy / "results/laptop/records", dirs_exist_ok=True)
     (copy / "results/laptop/summary.md").write_text("Larger.")
     known = blocks(copy)
     assert known["summary"]() == "Larger." and known["summary"]("quick").startswith("The joint encoder")
