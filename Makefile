@@ -4,7 +4,7 @@
 # make docs        the site, in docs/_build/html
 # make pages       the numbers in README.md, ARTIFACT.md and docs/, from the committed records
 # make check       whether committed tables, figures and pages are what their records say
-# make test        everything that can be checked without a GPU, 20 minutes; make test-fast is 4
+# make test        everything that can be checked without a GPU, about an hour on two cores; make test-fast is 4
 # make notebooks   the outputs that the library's notebooks are committed with
 # make lab         the notebooks in JupyterLab
 # make lock        locks/ anew, by uv: the same versions, the registry's hashes; make audit asks for their known vulnerabilities
