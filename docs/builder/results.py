@@ -70,6 +70,12 @@ def cost(record: Record) -> str:
     return ", ".join(filter(None, facts))
 
 
+def altered(name: Path | str, record: Record) -> str:
+    """What is said of a committed file that is not as its stage left it."""
+    return (f"{name}: is not what {record.stage} of profile {record.profile} recorded; "
+            f"`dimabsa run {record.profile} --publish` writes it anew")
+
+
 def published(root: Path, record: Record, name: str) -> Path:
     """The committed copy of one output, such as `results/table2.md`.
 
@@ -77,9 +83,7 @@ def published(root: Path, record: Record, name: str) -> Path:
     kind, rest = name.split("/", 1)
     path = Path(root) / kind / record.profile / rest
     if not path.is_file() or file_sha256(path) != record.outputs.get(name):
-        raise UserError(
-            f"{path.relative_to(root)}: is not what {record.stage} of profile {record.profile} "
-            f"recorded; `dimabsa run {record.profile} --publish` writes it anew")
+        raise UserError(altered(path.relative_to(root), record))
     return path
 
 
@@ -101,8 +105,7 @@ def stale_files(root: Path, profile: str) -> list[str]:
         for path in sorted((root / "results" / profile / "outputs" / record.stage).glob("*.gz")):
             named.add(name := path.relative_to(root).as_posix())
             if unpacked_sha256(path) != record.outputs.get(path.stem):
-                problems.append(f"{name}: is not what {record.stage} of profile {profile} "
-                                f"recorded; `dimabsa run {profile} --publish` writes it anew")
+                problems.append(altered(name, record))
     files = [path.relative_to(root).as_posix() for kind in ("results", "figures")
              for path in sorted((root / kind / profile).rglob("*")) if path.is_file()]
     unnamed = r"/(records|notebooks)/|/spread\.(csv|json)$"
