@@ -10,6 +10,7 @@ __all__ = ['app', 'data_app', 'run', 'status', 'doctor', 'parameters', 'verify',
 import json
 import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 import pandas as pd
@@ -20,8 +21,8 @@ from .corpus import (FATAL, LANGUAGES, fetch_corpora, find_data, inspect_corpus,
     _input_pieces, read_inputs, table1)
 from .metrics import paired_bootstrap, score_files, submission_lines
 from .tables import _format_cell, measure_spread, verify_tables
-from .pipeline import (Chain, _StageFailed, _parameters_yaml, _refuse_changes, run_chain,
-                                 stale_stages)
+from .pipeline import (Chain, Stage, _StageFailed, _parameters_yaml, _refuse_changes,
+    run_chain, stale_stages)
 from dimabsa_nb.profiles import (Needs, chain_status, check_machine, _check_run_name,
     find_root, load_chain, preflight, read_profile, resolve_corpus, _run_checks, select_stages,
     _stages_named)
@@ -107,6 +108,14 @@ def _where(chain: Chain, table: str, published: bool) -> str:
     if chain.changes: return f"{line} (not published: this run has {', '.join(chain.changes)})"
     return f"{line} (not published; --publish copies it to results/{chain.profile})"
 
+# %% ../nbs/29_cli.ipynb #c5affec3
+def _check_affect(stages: Iterable[Stage]):
+    "Raises UserError with file and line if emotion corpora that the stages read are malformed."
+    from dimabsa_nb.emoloom.corpora import check_affect
+    for folder in sorted({stage.parameters["affect"] for stage in stages
+                          if stage.parameters.get("affect_corpora") == "real"}):
+        check_affect(folder)
+
 # %% ../nbs/29_cli.ipynb #2044fa84
 @app.command()
 def run(profile: _Profile,
@@ -128,7 +137,8 @@ def run(profile: _Profile,
         plan = stale_stages(chain, stages, force, True)
         lines = *chain.notes, *(f"{stage.name}: {reason or 'done'}" for stage, _, reason in plan)
         return typer.echo("\n".join(lines))
-    publish = publish and not chain.changes # not the fallback to the synthetic corpus
+    _check_affect(stages)
+    publish = publish and not chain.changes # not a fallback
     run_chain(chain, stages, force, typer.echo, publish, published)
     typer.echo(_where(chain, "92_main_results/results/table2.md", publish))
 
@@ -362,6 +372,7 @@ def screen(models: Annotated[list[str], typer.Argument(
     "Screen small language models for emotion, VAD and the coarse digits."
     from dimabsa_nb.emoloom.screening import screening_chain
     chain = screening_chain(models, profile, budget, parameter or ())
+    _check_affect(chain.stages.values())
     run_chain(chain, list(chain.stages.values()), False, typer.echo)
     folder = chain.folder("95_screening")/"results"/"screening"
     typer.echo((folder/"ranked.md").read_text("utf-8"))

@@ -14,6 +14,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 import pandas as pd
 from .core import CorpusError, UserError, cache_folder, download, file_sha256
@@ -172,16 +173,18 @@ def _read_lines(path: Path, name: str, defects: list[dict]) -> Iterator[tuple[in
 
 
 # %% ../nbs/01_corpus.ipynb #a64b7914
-def _read_records(path: Path, name: str, defects: list[dict], need_text: bool = True
-                  ) -> Iterator[dict]:
-    "Read a file in the task's format; lines that break it are reported and left out."
-    seen = {}
+def _read_records(path: Path, name: str, defects: list[dict], need_text: bool = True,
+                  seen: dict[str, int] | None = None) -> Iterator[dict]:
+    """Read a file in the task's format; lines that break it are reported and left out. `seen` are
+    the IDs of other files, each with 0 for its line."""
+    seen = {} if seen is None else seen
     for number, line in _read_lines(path, name, defects):
         try:
             record = _parse_record(line, need_text)
             if (first := seen.setdefault(record["id"], number)) != number:
-                raise _LineError("duplicate_id", f"ID {record['id'][:40]!r} stands on line {first} "
-                                                 "already; give each text its own ID")
+                place = f"on line {first} already" if first else "in another file of this split"
+                raise _LineError("duplicate_id", f"ID {record['id'][:40]!r} stands {place}; "
+                                                 "give each text its own ID")
             yield record | {"line": number}
         except _LineError as error: defects.append(_defect(name, number, error.kind, str(error)))
 
@@ -229,65 +232,85 @@ def _as_rows(values: list[tuple]) -> pd.DataFrame:
     return pd.DataFrame(values, columns=_COLUMNS).astype(kinds)
 
 # %% ../nbs/01_corpus.ipynb #53953476
-def _file_rows(file: dict, defects: list[dict]) -> Iterator[tuple]:
+def _file_rows(file: dict, defects: list[dict], seen: dict[str, int]) -> Iterator[tuple]:
     "One file as rows; texts without an aspect are reported."
     names = [file[key] for key in ("language", "domain", "split", "name")]
-    for record in _read_records(file["path"], file["name"], defects):
+    for record in _read_records(file["path"], file["name"], defects, seen=seen):
         if not record["aspects"]:
             defects.append(_defect(file["name"], record["line"], "no_aspects",
                                    f"ID {record['id']!r} gives no row"))
         yield from _record_rows(record, *names)
 
+def _corpus_pieces(files: list[dict], defects: list[dict],
+                   size: int = 4_000) -> Iterator[pd.DataFrame]:
+    "The rows of files, numbered, some texts at a time."
+    part, seen, values, start = None, {}, [], 0
+    for file in files:
+        seen = dict.fromkeys(seen if part == (file["pair"], file["split"]) else (), 0)
+        part = file["pair"], file["split"]
+        for _, text in groupby(_file_rows(file, defects, seen), key=lambda row: row[-1]):
+            values += text
+            if len(values) < size: continue
+            yield _as_rows(values).set_axis(range(start, start + len(values)))
+            start, values = start + len(values), []
+    if start and not values: return
+    yield _as_rows(values).set_axis(range(start, start + len(values)))
+
 # %% ../nbs/01_corpus.ipynb #64cd1474
 def _row_defects(rows: pd.DataFrame) -> list[dict]:
-    "Odd labels, aspects and IDs."
+    "Odd labels, aspects and IDs of rows."
     va = rows[["valence", "arousal"]]
     low, high = va.min(axis=1), va.max(axis=1)
     count = rows.groupby(key := ["file", "line", "aspect"])["id"].transform("size")
     twice = rows.assign(labels=count)[count > 1].drop_duplicates(key)
     texts = rows.drop_duplicates(["pair", "file", "id"])
-    same, other = texts.duplicated(["pair", "split", "id"]), texts.duplicated(["pair", "id"])
     aspect = "ID {0.id!r}, aspect {0.aspect!r}: "
     label = aspect + "valence {0.valence:g}, arousal {0.arousal:g}"
-    again = "ID {0.id!r:.60} stands in another "
     kinds = [("missing_label", label, rows[va.isna().any(axis=1)]),
              ("label_out_of_range", label, rows[(low < 1) | (high > 9)]),
              ("arousal_below_3", label,
               rows[(rows.arousal < 3) & (low >= 1) & (rows.split != "train")]),
              ("aspect_outer_space", label, rows[rows.aspect != rows.aspect.str.strip()]),
              ("repeated_aspect", aspect + "{0.labels} labels", twice),
-             ("duplicate_id", again + "file of this split; give each text its own ID", texts[same]),
-             ("id_in_several_splits", again + "split", texts[other & ~same])]
+             ("id_in_several_splits", "ID {0.id!r:.60} stands in another split",
+              texts[texts.duplicated(["pair", "id"])])]
     return [_defect(row.file, row.line, kind, detail.format(row))
             for kind, detail, odd in kinds for row in odd.itertuples()]
 
 # %% ../nbs/01_corpus.ipynb #94c8d714
+def _files_to_read(folder: str | Path, splits: tuple[str, ...]) -> list[dict]:
+    "The files of a corpus. Raises CorpusError if there are none."
+    if not Path(folder).exists():
+        raise CorpusError(f"{folder}: no such file or folder; give the folder that holds "
+                          "task-dataset/")
+    if files := _corpus_files(folder, splits): return files
+    raise CorpusError(f"{folder}: no corpus file of {', '.join(splits)}; name files "
+                      "LANGUAGE_DOMAIN_SPLIT.jsonl, such as eng_laptop_test.jsonl")
+
 def inspect_corpus(folder: str | Path,  # a corpus, a checkout of the official release, or one file
     splits: tuple[str, ...] = SPLITS,  # which splits to read
 ) -> tuple[pd.DataFrame, list[dict]]:  # the rows, and every defect as file, line, kind, detail
     "Read a corpus and list every defect. Raises CorpusError only if there is nothing to read."
-    if not Path(folder).exists():
-        raise CorpusError(f"{folder}: no such file or folder; give the folder that holds "
-                          "task-dataset/")
-    files, defects = _corpus_files(folder, splits), []
-    if not files:
-        raise CorpusError(f"{folder}: no corpus file of {', '.join(splits)}; name files "
-                          "LANGUAGE_DOMAIN_SPLIT.jsonl, such as eng_laptop_test.jsonl")
-    rows = _as_rows([row for file in files for row in _file_rows(file, defects)])
+    files, defects = _files_to_read(folder, splits), []
+    rows = pd.concat(_corpus_pieces(files, defects), ignore_index=True)
     defects += _row_defects(rows)
     order = {file["name"]: place for place, file in enumerate(files)}
     return rows, sorted(defects, key=lambda entry: (order[entry["file"]], entry["line"]))
 
 # %% ../nbs/01_corpus.ipynb #5950a405
+def _report_defects(defects: list[dict], folder: str | Path):
+    "Stop at a fatal defect, and count the others in the log."
+    _stop_at_fatal(defects, corpus_root(folder))
+    for kind in ("label_out_of_range", "missing_label", "blank_line"):
+        count = sum(entry["kind"] == kind for entry in defects)
+        if count: _logger.warning("%s: %d x %s", folder, count, kind)
+
 def read_corpus(folder: str | Path,  # a corpus, a checkout of the official release, or one file
     splits: tuple[str, ...] = SPLITS,  # which splits to read
 ) -> pd.DataFrame:  # a row per aspect: pair ... aspect, valence, arousal, usable, file, line
     "Read a corpus. Raises CorpusError with the file and line that break the format."
     rows, defects = inspect_corpus(folder, splits)
-    _stop_at_fatal(defects, corpus_root(folder))
-    for kind in ("label_out_of_range", "missing_label", "blank_line"):
-        count = sum(entry["kind"] == kind for entry in defects)
-        if count: _logger.warning("%s: %d x %s", folder, count, kind)
+    _report_defects(defects, folder)
     return rows
 
 # %% ../nbs/01_corpus.ipynb #b153b8a7

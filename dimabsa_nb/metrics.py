@@ -10,13 +10,19 @@ __all__ = ['MEASURES', 'rmse_va', 'pcc', 'read_predictions', 'share_predictions'
 # %% ../nbs/03_metrics.ipynb #db7a48c3
 import json
 import logging
-from itertools import combinations
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import combinations, islice
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from .core import UserError, check_choice, write_atomic
-from .corpus import (FATAL, SPLITS, _defect, _name_pair, _pair_order, _parse_name,
-    read_corpus, _read_records, _stop_at_fatal)
+from dimabsa_nb.corpus import (FATAL, SPLITS, _corpus_pieces, _defect, _files_to_read, _name_pair,
+    _pair_order, _parse_name, _read_records, _report_defects, _row_defects,
+    _stop_at_fatal)
 
 # %% ../nbs/03_metrics.ipynb #f746f1d7
 _logger = logging.getLogger("dimabsa_nb.metrics")
@@ -62,32 +68,37 @@ def _refuse_second_files(files: list[Path]):
                             "too; keep one of the two")
 
 # %% ../nbs/03_metrics.ipynb #cd5491e6
-def _file_predictions(path: Path, root: Path, defects: list[dict]) -> list[tuple]:
+def _file_predictions(path: Path, root: Path, defects: list[dict]) -> Iterator[tuple]:
     "Read one prediction file; a prediction without a label is a defect."
     name, pair = path.relative_to(root).as_posix(), "_".join(_name_pair(path) or ())
-    records = _read_records(path, name, defects, need_text=False)
-    values = [(pair, record["id"], *aspect, name, record["line"])
-              for record in records for aspect in record["aspects"]]
     missing = "aspect {!r} has no 'VA'; write \"V#A\""
-    defects += [_defect(name, line, "missing_label", missing.format(aspect))
-                for _, _, aspect, valence, _, _, line in values if np.isnan(valence)]
-    return values
+    for record in _read_records(path, name, defects, need_text=False):
+        for aspect, *label in record["aspects"]:
+            if np.isnan(label[0]): defects.append(
+                _defect(name, record["line"], "missing_label", missing.format(aspect)))
+            yield pair, record["id"], aspect, *label, name, record["line"]
+
+# %% ../nbs/03_metrics.ipynb #c5affe10
+def _prediction_pieces(path: Path, size: int = 4_000) -> Iterator[pd.DataFrame]:
+    "The rows of `read_predictions`, some at a time, and its errors and warnings after the last."
+    root, files = (path, _prediction_files(path)) if path.is_dir() else (path.parent, [path])
+    if path.is_dir(): _refuse_second_files(files)
+    defects, outside = [], 0
+    for file in files:
+        values = _file_predictions(file, root, defects)
+        while some := [*islice(values, size)]:
+            piece = pd.DataFrame(some, columns=[*_KEY, *_GOLD, "file", "line"])
+            outside += int(((piece[_GOLD] < 1) | (piece[_GOLD] > 9)).sum().sum())
+            yield piece.astype(dict.fromkeys(_GOLD, float))
+    _stop_at_fatal(sorted(defects, key=lambda entry: (entry["file"], entry["line"])), root,
+                  (*FATAL, "missing_label"))
+    if outside: _logger.warning("%s: %d values outside [1, 9], kept as they are", path, outside)
 
 # %% ../nbs/03_metrics.ipynb #5847d4c8
 def read_predictions(path: str | Path,  # a file or a folder
 ) -> pd.DataFrame:  # pair ("" if the name tells none), id, aspect, valence, arousal, file, line
     "Read predictions, a row each. Raises UserError with the file and line that break the format."
-    path, defects = Path(path), []
-    root, files = (path, _prediction_files(path)) if path.is_dir() else (path.parent, [path])
-    if path.is_dir(): _refuse_second_files(files)
-    values = [value for file in files for value in _file_predictions(file, root, defects)]
-    _stop_at_fatal(sorted(defects, key=lambda entry: (entry["file"], entry["line"])), root,
-                  (*FATAL, "missing_label"))
-    predictions = pd.DataFrame(values, columns=[*_KEY, *_GOLD, "file", "line"])
-    predictions = predictions.astype(dict.fromkeys(_GOLD, float))
-    outside = (~predictions[_GOLD].stack().between(1, 9)).sum()
-    if outside: _logger.warning("%s: %d values outside [1, 9], kept as they are", path, outside)
-    return predictions
+    return pd.concat(_prediction_pieces(Path(path)), ignore_index=True)
 
 # %% ../nbs/03_metrics.ipynb #661832d9
 def _in_lower_case(frame: pd.DataFrame) -> pd.DataFrame:
@@ -109,7 +120,6 @@ def _count_shared(frame: pd.DataFrame) -> int:
 # %% ../nbs/03_metrics.ipynb #dfa0638a
 def _report_unmatched(unmatched: list[dict], strict: bool):
     "Warn of gold aspects without a prediction, or stop at them as the official scorer does."
-    if not unmatched: return
     first = unmatched[0]
     place = "{file}:{line}".format(**first) if "file" in first else first["pair"]
     more = f" (and {len(unmatched) - 1} more)" if len(unmatched) > 1 else ""
@@ -120,20 +130,17 @@ def _report_unmatched(unmatched: list[dict], strict: bool):
                         "without --strict")
     _logger.warning("%s; left out of the score", problem)
 
-def _report_lost_pairs(pairs: pd.Series, missing: pd.Series):
-    "Warn of pairs without any prediction, unless all pairs are."
-    if (lost := sorted(set(pairs) - set(pairs[~missing]))) and not missing.all():
+def _report_lost(asked: Counter, matched: Counter, unmatched: list[dict], strict: bool):
+    "Report unmatched gold aspects, and pairs without any prediction, unless all pairs are."
+    if unmatched and (strict or matched): _report_unmatched(unmatched, strict)
+    if (lost := sorted(asked.keys() - matched.keys())) and matched:
         _logger.warning("no predictions at all for %s; the macro mean is over the other pairs",
                         ", ".join(lost))
 
 # %% ../nbs/03_metrics.ipynb #f5f835a7
-def match(rows: pd.DataFrame,  # gold rows of a corpus; those without labels are left out
-    predictions: pd.DataFrame,  # pair, id, aspect, valence, arousal
-    strict: bool = False,  # stop at a gold aspect without a prediction
-    exact: bool = False,  # tell cases apart, as a submission is written
-) -> tuple[pd.DataFrame, list[dict], int]:  # matched rows, indexed as `rows`; unmatched; ignored
-    "Put predictions beside gold rows by the official rules. Raises UserError if `strict`."
-    rows = rows.dropna(subset=_GOLD)
+def _match(rows: pd.DataFrame, predictions: pd.DataFrame,
+           exact: bool = False) -> tuple[pd.DataFrame, list[dict], int]:
+    "`match` of labelled rows, without a report."
     asked, said = [frame if exact else _in_lower_case(frame) for frame in (rows, predictions)]
     last = said.drop_duplicates(_KEY, keep="last")[[*_KEY, *_GOLD]]
     last = last.rename(columns=dict(zip(_GOLD, _PREDICTED)))
@@ -141,10 +148,20 @@ def match(rows: pd.DataFrame,  # gold rows of a corpus; those without labels are
     frame = frame.assign(aspect=rows["aspect"])
     missing = frame[_PREDICTED].isna().any(axis=1)
     unmatched = rows.loc[missing].filter([*_KEY, "file", "line"]).to_dict("records")
-    if strict or not missing.all(): _report_unmatched(unmatched, strict)
-    _report_lost_pairs(rows["pair"], missing)
     in_gold = pd.MultiIndex.from_frame(said[_KEY]).isin(pd.MultiIndex.from_frame(asked[_KEY]))
     return frame.loc[~missing, _MATCHED], unmatched, int((~in_gold).sum())
+
+# %% ../nbs/03_metrics.ipynb #c5affe11
+def match(rows: pd.DataFrame,  # gold rows of a corpus; those without labels are left out
+    predictions: pd.DataFrame,  # pair, id, aspect, valence, arousal
+    strict: bool = False,  # stop at a gold aspect without a prediction
+    exact: bool = False,  # tell cases apart, as a submission is written
+) -> tuple[pd.DataFrame, list[dict], int]:  # matched rows, indexed as `rows`; unmatched; ignored
+    "Put predictions beside gold rows by the official rules. Raises UserError if `strict`."
+    rows = rows.dropna(subset=_GOLD)
+    frame, unmatched, ignored = _match(rows, predictions, exact)
+    _report_lost(Counter(rows["pair"]), Counter(frame["pair"]), unmatched, strict)
+    return frame, unmatched, ignored
 
 # %% ../nbs/03_metrics.ipynb #7d0155f3
 def _measure(frame: pd.DataFrame) -> dict[str, float | None]:
@@ -172,25 +189,72 @@ def score(frame: pd.DataFrame,  # matched rows; see `match`
                 shared=_count_shared(frame))
 
 # %% ../nbs/03_metrics.ipynb #7a10a5aa
-def _align_pair(rows: pd.DataFrame, predictions: pd.DataFrame,
-                path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    "Gold rows and predictions of the pair that a single prediction file is for."
-    pairs, named = rows["pair"].unique(), "_".join(_name_pair(path) or ())
-    if named in pairs: return rows[rows["pair"] == named], predictions
-    if len(pairs) == 1: return rows, predictions.assign(pair=pairs[0])
+def _align_pair(files: list[dict], path: Path) -> tuple[list[dict], str]:
+    "The gold files that a single prediction file is for, and the pair of its predictions."
+    pairs, named = sorted({file["pair"] for file in files}), "_".join(_name_pair(path) or ())
+    if named in pairs: return [file for file in files if file["pair"] == named], named
+    if len(pairs) == 1: return files, pairs[0]
     raise UserError(f"{path}: its name tells none of the {len(pairs)} gold pairs; name it "
                     "pred_LANGUAGE_DOMAIN.jsonl, or give one gold file")
 
 # %% ../nbs/03_metrics.ipynb #4b5869f4
+def _store_predictions(store: sqlite3.Connection, path: Path, pair: str | None):
+    "Put predictions in a database, all of one pair if it is given."
+    store.execute("CREATE TABLE said (pair, id, aspect, valence, arousal)")
+    for piece in _prediction_pieces(path):
+        if pair: piece = piece.assign(pair=pair)
+        store.executemany("INSERT INTO said VALUES (?, ?, ?, ?, ?)",
+                          piece[[*_KEY, *_GOLD]].values.tolist())
+    store.execute("CREATE INDEX text ON said (pair, id)")
+
+def _stored_predictions(store: sqlite3.Connection, rows: pd.DataFrame) -> pd.DataFrame:
+    "The predictions for the texts of some rows, in their order."
+    query = "SELECT * FROM said WHERE pair = ? AND id = ? ORDER BY rowid"
+    texts = rows[["pair", "id"]].drop_duplicates().values.tolist()
+    found = [line for text in texts for line in store.execute(query, text)]
+    return pd.DataFrame(found, columns=[*_KEY, *_GOLD]).astype(
+        {**dict.fromkeys(_KEY, str), **dict.fromkeys(_GOLD, float)})
+
+# %% ../nbs/03_metrics.ipynb #c5affe12
+@dataclass
+class _Rest:
+    "What matching files leaves beside the matched rows."
+    unmatched: list[dict] = field(default_factory=list)  # gold aspects without a prediction
+    ignored: int = 0  # predictions without a gold aspect
+    shared: int = 0  # see `_count_shared`
+
+# %% ../nbs/03_metrics.ipynb #c5affe13
+def _match_pieces(gold: str | Path, pred: str | Path, split: str, strict: bool,
+                  rest: _Rest) -> Iterator[pd.DataFrame]:
+    "Matched rows of files, some texts at a time."
+    files, pair, pred, defects = _files_to_read(gold, (split,)), None, Path(pred), []
+    if not pred.is_dir(): files, pair = _align_pair(files, pred)
+    asked, matched = Counter(), Counter()
+    with closing(sqlite3.connect("")) as store:  # a private file that goes with the connection
+        _store_predictions(store, pred, pair)
+        [[rest.ignored]] = store.execute("SELECT count(*) FROM said")
+        for rows in _corpus_pieces(files, defects):
+            defects += _row_defects(rows)
+            rows = rows.dropna(subset=_GOLD)
+            said = _stored_predictions(store, rows)
+            frame, unmatched, ignored = _match(rows, said)
+            asked.update(rows["pair"]), matched.update(frame["pair"])
+            rest.unmatched += unmatched
+            rest.ignored += ignored - len(said)
+            rest.shared += _count_shared(frame)
+            yield frame
+    _report_defects(defects, gold)
+    if not asked:
+        raise UserError(f"{gold}: no labels to score against; give files with labels")
+    _report_lost(asked, matched, rest.unmatched, strict)
+
+# %% ../nbs/03_metrics.ipynb #c5affe14
 def _match_files(gold: str | Path, pred: str | Path, split: str = "test",
                  strict: bool = False) -> tuple[pd.DataFrame, list[dict], int]:
     "Read gold and predicted files, and match them as `match` does."
     check_choice("split", split, SPLITS)
-    rows, predictions = read_corpus(gold, (split,)), read_predictions(pred)
-    if rows["valence"].isna().all():
-        raise UserError(f"{gold}: no labels to score against; give files with labels")
-    if not Path(pred).is_dir(): rows, predictions = _align_pair(rows, predictions, Path(pred))
-    return match(rows, predictions, strict)
+    frame = pd.concat(_match_pieces(gold, pred, split, strict, rest := _Rest()))
+    return frame, rest.unmatched, rest.ignored
 
 # %% ../nbs/03_metrics.ipynb #47e32afb
 def score_files(gold: str | Path,  # a corpus, or one of its files
@@ -199,7 +263,14 @@ def score_files(gold: str | Path,  # a corpus, or one of its files
     strict: bool = False,  # stop at a gold aspect without a prediction
 ) -> dict[str, object]:  # see `score`
     "Score files or folders by the official rules. Raises UserError if there is nothing to score."
-    return score(*_match_files(gold, pred, split, strict))
+    check_choice("split", split, SPLITS)
+    kept, rest, numbers = defaultdict(list), _Rest(), [*_GOLD, *_PREDICTED]
+    for frame in _match_pieces(gold, pred, split, strict, rest):
+        for pair, rows in frame.groupby("pair"): kept[pair].append(rows[numbers].to_numpy())
+    frames = [pd.DataFrame(np.concatenate(values), columns=numbers).assign(pair=pair)
+              for pair, values in kept.items()]
+    frame = pd.concat(frames or [pd.DataFrame()])
+    return score(frame, rest.unmatched, rest.ignored) | {"shared": rest.shared}
 
 # %% ../nbs/03_metrics.ipynb #73cdff2b
 def _source_families(frame: pd.DataFrame) -> pd.Series:

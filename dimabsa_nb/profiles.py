@@ -199,7 +199,8 @@ def _check_run_name(root: str | Path, profile: str, name: str | None) -> str:
 
 def _existing_path(path: str) -> str:
     "Resolve a path. Raises UserError if nothing is there."
-    if not Path(path).expanduser().exists(): raise UserError(f"{path}: no such file or folder")
+    if not Path(path).expanduser().exists():
+        raise UserError(f"{path}: no such file or folder; check the path")
     return str(Path(path).expanduser().resolve())
 
 # %% ../nbs/17_profiles.ipynb #68c59768

@@ -248,7 +248,7 @@ def _reached_modules(code: str, package: str | Path) -> dict[str, str]:
 def _input_digest(path: str | Path) -> str:
     "Hash what a parameter names, without hidden files. Raises UserError if there is nothing."
     path = Path(path).expanduser()
-    if not path.exists(): raise UserError(f"{path}: no such file or folder")
+    if not path.exists(): raise UserError(f"{path}: no such file or folder; check the path")
     names = _visible_files(path) if path.is_dir() else [Path()]
     stats = [(path/name).stat() for name in names]
     marks = [file_sha256(path/name) if stat.st_size < 2**27 else [stat.st_size, stat.st_mtime_ns]

@@ -7,6 +7,9 @@ import json
 import os
 import shutil
 
+from dimabsa_nb.core import write_atomic
+from dimabsa_nb.emoloom.corpora import synthetic_affect
+
 GOLD = "gold/eng_laptop_test_task1.jsonl"
 PRED = "pred_eng_laptop.jsonl"
 INPUT = "mine.jsonl"
@@ -124,6 +127,31 @@ CASES |= {f"run: a corpus, {kind}": ("run toy", {GOLD: content, NOTEBOOK: notebo
 # and the released predictions
 CASES |= {f"run: released predictions, {kind}": ("run toy --released pred", {f"pred/{PRED}": content, NOTEBOOK: notebook("out = ''\nreleased = ''", "open(out + '/n', 'w')")}, f"{PRED}:{number}: ", words)
           for kind, (content, number, words) in LINES.items()}
+
+# and emotion corpora that are not the pinned ones
+READS_AFFECT = notebook("out = ''\naffect_corpora = 'real'\naffect = 'affect'", "open(out + '/n', 'w')")
+
+
+def affect(file, content):
+    """Invented emotion corpora, one of their files damaged, or gone."""
+    def lay(path):
+        write_atomic(synthetic_affect(path, size=12) / file, content or b"")
+        if content is None: (path / file).unlink()
+    return lay
+
+
+CASES |= {f"run: emotion corpora, {kind}": ("run toy", {"affect": affect(file, content), NOTEBOOK: READS_AFFECT}, place, words) for kind, (file, content, place, words) in {
+    "a line without tabs": ("goemotions/train.tsv", "x\n", "goemotions/train.tsv:1: ", "fields between tabs; "),
+    "an unknown label": ("goemotions/test.tsv", "Fine.\t28\tid1\n", "goemotions/test.tsv:1: ", "write ids from 0 to 27"),
+    "no file": ("goemotions/dev.tsv", None, "goemotions/dev.tsv", "No such file"),
+    "not an archive": ("dailydialog/train.zip", b"PK", "dailydialog/train.zip: ", "get it again"),
+    "not the official archive": ("empatheticdialogues/empatheticdialogues.tar.gz", b"x", "empatheticdialogues.tar.gz: ", "get it again"),
+    "no column": ("emobank/emobank.csv", "id,split\n1,train\n", "emobank/emobank.csv:1: ", "no column "),
+    "a rating off its scale": ("emobank/emobank.csv", "id,split,V,A,D,text\n1,train,9,3,3,Fine.\n", "emobank/emobank.csv:2: ", "write a number from 1 to 5"),
+    "not UTF-8": ("glasgow/glasgow_norms.csv", b"Word\xff", "glasgow_norms.csv", "UTF-8"),
+    "empty": ("glasgow/glasgow_norms.csv", b"", "glasgow_norms.csv:1: ", "the file holds nothing; get it again")}.items()}
+CASES["run: emotion corpora, no folder"] = ("run toy", {NOTEBOOK: READS_AFFECT}, "affect: ", "no such file or folder; check the path")
+CASES["run: emotion corpora, another folder"] = ("run toy", {"affect": folder, NOTEBOOK: READS_AFFECT}, "affect: ", "holds no goemotions/; give the folder that holds goemotions")
 
 CASES |= {
     "corpus: a text that is a list": (SCORE, {GOLD: record(["a"])}, f"{GOLD}:1: ", "write a string"),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CORPORA', 'VAD_AXES', 'EKMAN', 'LABELS', 'WORD', 'to_ekman', 'synthetic_affect', 'load_corpus',
-           'drop_duplicates_across_splits', 'Lexicon', 'read_glasgow', 'read_lexicon', 'add_weak_vad']
+           'drop_duplicates_across_splits', 'Lexicon', 'read_glasgow', 'check_affect', 'read_lexicon', 'add_weak_vad']
 
 # %% ../../nbs/20_emoloom_corpora.ipynb #0f7c4199
 import csv
@@ -443,6 +443,16 @@ def read_glasgow(folder: str | Path | None = None,  # holds glasgow/; see `_affe
         words[word.lower()] = tuple(_to_unit_interval(rating, 1, 9, path, line)
                                     for rating in ratings)
     return Lexicon(words, _LICENCES["glasgow"])
+
+# %% ../../nbs/20_emoloom_corpora.ipynb #c5affec1
+def check_affect(folder: str | Path | None = None,  # see `_affect_folder`; "": as None
+) -> None:
+    "Raises UserError with file and line if a given emotion corpus, or the lexicon, is malformed."
+    if not (folder := folder or os.environ.get("DIMABSA_AFFECT")): return
+    for name, files in _SOURCES.items():
+        place = _affect_folder(name, folder)
+        if all(file_sha256(place/file) == digest for file, (_, digest) in files.items()): continue
+        read_glasgow(folder) if name == "glasgow" else load_corpus(name, folder)
 
 # %% ../../nbs/20_emoloom_corpora.ipynb #c09c32fc
 def read_lexicon(
