@@ -111,10 +111,10 @@ def _where(chain: Chain, table: str, published: bool) -> str:
 # %% ../nbs/29_cli.ipynb #c5affec3
 def _check_affect(stages: Iterable[Stage]):
     "Raises UserError with file and line if emotion corpora that the stages read are malformed."
-    from dimabsa_nb.emoloom.corpora import check_affect
+    from dimabsa_nb.emoloom.corpora import _check_affect as check
     for folder in sorted({stage.parameters["affect"] for stage in stages
                           if stage.parameters.get("affect_corpora") == "real"}):
-        check_affect(folder)
+        check(folder)
 
 # %% ../nbs/29_cli.ipynb #2044fa84
 @app.command()

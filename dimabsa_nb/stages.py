@@ -9,6 +9,7 @@ __all__ = ['ON_DEMAND']
 _ENCODERS = "joint", "separate-valence", "separate-arousal"
 _SLOTS = "first", "second", "third", "fourth", "fifth"  # of the screening's candidates
 _SIZES = 1000, 2000, 4000, 8000, 0  # rows of learning curves; 0: all
+_MEMBERS = {f"39_train_regression@seed-{seed}": {"seed": seed} for seed in (42, 43, 44)}
 # what a profile with `ablations = true` adds: seeds, guidance, learning curves
 _ABLATIONS = {
     "31_train_coarse@arousal-hard": {"dimension": "arousal", "sigma": 0.01},
@@ -38,6 +39,7 @@ _STAGES = {
                     "emoloom")},
     **{f"37_prompt_llm@{shots}": {"shots": shots} for shots in ("zero-shot", "one-shot")},
     **{f"38_guide_encoder@guide-{slot}": {"slot": f"guide-{slot}"} for slot in _SLOTS},
+    **_MEMBERS,
     "91_dataset": {}, "92_main_results": {}, "93_ablations": {}, "94_speed": {},
     "95_screening": {}, "96_claims": {}}
 _STAGES |= _ABLATIONS  # 31, 32 and 33 come before what reads them, and after their inputs
@@ -45,5 +47,5 @@ _STAGES = {name: _STAGES[name] for name in sorted(_STAGES, key=lambda name: name
 # stages, and notebooks all of whose stages, run only where they are named
 ON_DEMAND = {"34_screen_model", "35_ablate_emoloom", "36_run_benchmark", "37_prompt_llm",
              "38_guide_encoder", "94_speed", "95_screening", *_ABLATIONS}
-# stages of those profiles alone that name them: they read what other profiles published
-_APART = {"96_claims"}
+# stages of those profiles alone that name them
+_APART = {"96_claims", *_MEMBERS}

@@ -172,6 +172,18 @@ def test_an_encoder_trains_on_published_guidance(undisturbed, tmp_path):
     assert [path.name for path in (root / place / "system").iterdir()] == ["encoder"]
 
 
+def test_the_second_road_learns_and_predicts_every_test_row(tmp_path):
+    root = checkout(tmp_path)
+    tiny = {"corpus": "synthetic", "model": "tiny-random-qwen3", "epochs": 2, "learning_rate": 3e-3, "test_rows": 8}
+    dimabsa(root, "run", "beyond", *(word for name, value in tiny.items() for word in ("-p", f"{name}={value}")))
+    stage = root / "runs/beyond/39_train_regression@seed-42"
+    found = json.loads((stage / "metrics.json").read_text())
+    assert found["internal_macro"] < found["internal_constant"] and found["internal_error"][1] < found["internal_error"][0]
+    said, rows = read_jsonl(stage / "predictions.jsonl"), read_jsonl(root / "runs/beyond/30_prepare_rows/rows.jsonl")
+    assert said["row"].tolist() == rows["row"][rows["role_encoder"] == "test"].tolist()
+    assert said[["valence", "arousal"]].stack().between(1, 9).all()
+
+
 def test_published_notebooks_show_results_and_no_texts(undisturbed):
     texts = {text for text in read_jsonl(undisturbed / "runs/smoke/30_prepare_rows/rows.jsonl")["text"] if len(text) > 12}
     notebooks = sorted((undisturbed / "results/smoke/notebooks").glob("*.ipynb"))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CORPORA', 'VAD_AXES', 'EKMAN', 'LABELS', 'WORD', 'to_ekman', 'synthetic_affect', 'load_corpus',
-           'drop_duplicates_across_splits', 'Lexicon', 'read_glasgow', 'check_affect', 'read_lexicon', 'add_weak_vad']
+           'drop_duplicates_across_splits', 'Lexicon', 'read_glasgow', 'read_lexicon', 'add_weak_vad']
 
 # %% ../../nbs/20_emoloom_corpora.ipynb #0f7c4199
 import csv
@@ -445,7 +445,7 @@ def read_glasgow(folder: str | Path | None = None,  # holds glasgow/; see `_affe
     return Lexicon(words, _LICENCES["glasgow"])
 
 # %% ../../nbs/20_emoloom_corpora.ipynb #c5affec1
-def check_affect(folder: str | Path | None = None,  # see `_affect_folder`; "": as None
+def _check_affect(folder: str | Path | None = None,  # see `_affect_folder`; "": as None
 ) -> None:
     "Raises UserError with file and line if a given emotion corpus, or the lexicon, is malformed."
     if not (folder := folder or os.environ.get("DIMABSA_AFFECT")): return
