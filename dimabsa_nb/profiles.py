@@ -321,8 +321,9 @@ def _skip_missing_inputs(chain: Chain, stage: Stage, chosen: Iterable[str] = ())
     return stage
 
 def _stages_named(chain: Chain, name: str) -> list[str]:
-    "Find the stages of a name. Raises UserError if there is none."
-    names = [stage for stage in chain.stages if name in (stage, stage.split("@")[0])]
+    "The stage of a name, or all stages of a notebook. Raises UserError if there is none."
+    if name in chain.stages: return [name]
+    names = [stage for stage in chain.stages if stage.split("@")[0] == name]
     if not names: raise UserError(f"no stage {name!r}; there are: {', '.join(chain.stages)}")
     return names
 
