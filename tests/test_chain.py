@@ -117,7 +117,7 @@ def test_ablations_answer_what_has_run(undisturbed, tmp_path):
     rows = read_jsonl(root / f"runs/smoke/{only[2]}/arousal.jsonl")
     assert len(rows) < len(read_jsonl(root / "runs/smoke/32_extract_guidance/arousal.jsonl"))
     points = pd.read_csv(root / "runs/smoke/98_learning_curves/results/learning_curves.csv")
-    assert points["what"].tolist() == ["valence", "joint"] and (points["rows"] < 1000).all() and points["ratio"].between(0.3, 3).all()
+    assert points["what"].tolist() == ["arousal", "valence", "valence", "joint"] and (points["rows"] < 1000).all() and points["ratio"].between(0.3, 3).all()
 
 
 def test_second_run_is_cached_and_quick(undisturbed):
