@@ -34,6 +34,7 @@ values = st.recursive(st.none() | st.booleans() | st.floats() | st.text(),
                       lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
 
 
+@settings(deadline=None)
 @given(answers)
 def test_an_answer_is_read_back_to_two_decimals(answer):
     line = render(answer)
@@ -45,7 +46,7 @@ def test_an_answer_is_read_back_to_two_decimals(answer):
     assert render(parsed) == line and parse_lenient(line, LABELS).answer == parsed
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.text() | fragments | values.map(json.dumps))
 def test_parsers_never_raise(output):
     strict, lenient = parse(output, LABELS), parse_lenient(output, LABELS)
@@ -57,6 +58,7 @@ def test_parsers_never_raise(output):
     if strict.answer: assert lenient == strict
 
 
+@settings(deadline=None)
 @given(answers, st.data())
 def test_a_cut_answer_is_truncated(answer, data):
     line = render(answer)
