@@ -452,8 +452,8 @@ def predict(model: Annotated[Path, typer.Argument(help="The folder of a trained 
         raise UserError(f"{out}: would be overwritten; name another file")
     _report_odd_texts(rows, inputs, strict)
     del rows # they are read again, some at a time
-    from dimabsa_nb.encoder import System
-    system = System.from_pretrained(model)
+    from dimabsa_nb.ensemble import load_system
+    system = load_system(model)
     columns = {name: f"predicted_{name}" for name in ("valence", "arousal")}
     lines = [submission_lines(system.predict(piece).rename(columns=columns))
              for piece in _input_pieces(inputs, [])]

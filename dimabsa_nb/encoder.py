@@ -388,7 +388,7 @@ class _LoadedSystem:
         return cls(coarse, (model.to(device), tokenizer, settings), dtype)
 
 # %% ../nbs/13_encoder.ipynb #58b49810
-def _predict_rows(system: _LoadedSystem, rows: pd.DataFrame) -> np.ndarray:
+def _predict_guided(system: _LoadedSystem, rows: pd.DataFrame) -> np.ndarray:
     "(n, dimensions) predictions: the guidance of both LLMs first, then the encoder."
     model, tokenizer, settings = system.encoder
     llm, llm_tokenizer, adapters = system.coarse
@@ -411,10 +411,14 @@ class System(_LoadedSystem):
         inputs: pd.DataFrame | list[dict],  # text, aspect, language, domain; or texts
     ) -> pd.DataFrame:  # a row per aspect in the order of the inputs, with valence and arousal
         "Each aspect's valence and arousal, 1 to 9. Raises UserError if a field is wrong or absent."
-        rows, dimensions = _read_texts(inputs), self.encoder[0].dimensions
-        values = _predict_rows(self, rows) if len(rows) else np.zeros((0, len(dimensions)))
+        rows = _read_texts(inputs)
+        values = self._predict_rows(rows) if len(rows) else np.zeros((0, 2))
         answers = inputs if isinstance(inputs, pd.DataFrame) else rows
-        return answers.assign(**dict(zip(dimensions, values.T)))
+        return answers.assign(**dict(zip(VARIANTS["joint"], values.T)))
+
+    def _predict_rows(self, rows: pd.DataFrame) -> np.ndarray:
+        "(n, 2) predictions."
+        return _predict_guided(self, rows)
 
     def predict_text(self,
         text: str,  # one review

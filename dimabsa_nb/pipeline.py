@@ -124,6 +124,17 @@ def _can_continue(chain: Chain, stage: Stage, parts: dict[str, object]) -> bool:
     key = _partial_folder(chain, stage)/"key"
     return key.is_file() and key.read_text("utf-8") == hash_of(parts)
 
+def _time_spent(checkpoint: Path) -> float:
+    """Seconds of a stage's earlier attempts, each up to its last checkpoint: what came after it was
+    done again. This attempt starts now."""
+    clock, spent = checkpoint/"attempts.json", 0.0
+    if clock.is_file():
+        past = json.loads(clock.read_text("utf-8"))
+        saved = [path.stat().st_mtime for path in checkpoint.rglob("*") if path != clock]
+        spent = past["spent"] + max(0.0, max(saved, default=0.0) - past["started"])
+    write_json(clock, {"spent": spent, "started": time.time()})
+    return spent
+
 # %% ../nbs/16_pipeline.ipynb #88ae46aa
 class _StageFailed(RuntimeError):
     "A stage that failed: what, why, and where to look."
@@ -242,11 +253,12 @@ def _run_stage(chain: Chain, stage: Stage, parts: dict[str, object]) -> Record:
     start = time.monotonic()
     if not _can_continue(chain, stage, parts): shutil.rmtree(partial, ignore_errors=True)
     write_atomic(partial/"key", hash_of(parts))
+    before = _time_spent(partial/"checkpoint")
     if not (partial/"record.json").is_file():
         write_atomic(partial/"parameters.yaml", _parameters_yaml(chain, stage))
         _execute(chain, stage)
         shutil.rmtree(partial/"checkpoint", ignore_errors=True)
-        record = _describe(chain, stage, parts, time.monotonic() - start)
+        record = _describe(chain, stage, parts, before + time.monotonic() - start)
         write_json(partial/"record.json", record.model_dump())
     shutil.rmtree(folder, ignore_errors=True)
     return read_record(partial.rename(folder))

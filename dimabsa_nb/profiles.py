@@ -29,7 +29,7 @@ from .metrics import read_predictions
 from .weights import HUB, _ask_hub, download_size, _is_on_hub
 from .records import machine, _syntax_tree
 from .pipeline import Chain, _MODEL_NAMES, PATHS, Stage, stale_stages
-from .stages import ON_DEMAND, _ABLATIONS, _APART, _STAGES
+from .stages import _ON_DEMAND, _ABLATIONS, _APART, _STAGES
 
 # %% ../nbs/17_profiles.ipynb #c3c07103
 def _parameter_for(stage: str) -> str:
@@ -219,7 +219,7 @@ def _read_stages(root: Path, profile: str, names: Iterable[str]) -> dict[str, tu
         upstream = {_parameter_for(other): other for other in stages # a number names no folder
                     if isinstance(defaults.get(_parameter_for(other)), str)}
         upstream |= {key: other for key, other in _STAGES[name].items() if str(other) in stages}
-        on_demand = not ON_DEMAND.isdisjoint((name, path.stem))
+        on_demand = not _ON_DEMAND.isdisjoint((name, path.stem))
         stages[name] = Stage(name, path, code, {}, upstream, on_demand), defaults
     return stages
 

@@ -76,6 +76,7 @@ def _new_member(base: str,  # as `weights.resolve` knows it
     model, tokenizer = new_encoder(base, "joint", 0.1, 0.0, True, frozen_layers, seed,
                                    max_length=max_length)
     model.__class__ = _PlainEncoder
+    model.bins.requires_grad_(False)
     return model, lambda rows: encoder_ids(rows, "joint", {}, tokenizer, max_length)
 
 # %% ../nbs/14_regression.ipynb #reg00013

@@ -9,11 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from dimabsa_nb import ledger
 from dimabsa_nb.core import read_jsonl
+from dimabsa_nb.ensemble import load_system
+from dimabsa_nb.records import read_record
 from dimabsa_nb.tables import paper_table
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -174,14 +177,23 @@ def test_an_encoder_trains_on_published_guidance(undisturbed, tmp_path):
 
 def test_the_second_road_learns_and_predicts_every_test_row(tmp_path):
     root = checkout(tmp_path)
-    tiny = {"corpus": "synthetic", "model": "tiny-random-qwen3", "epochs": 2, "learning_rate": 3e-3, "test_rows": 8}
+    tiny = {"corpus": "synthetic", "model": "tiny-random-qwen3", "epochs": 2, "learning_rate": 3e-3, "test_rows": 8, "checkpoint_seconds": 0.0}
+    tiny |= {f"39_train_regression@encoder-{seed}.model": "tiny-random-xlmr" for seed in (42, 43)}
     dimabsa(root, "run", "beyond", *(word for name, value in tiny.items() for word in ("-p", f"{name}={value}")))
-    stage = root / "runs/beyond/39_train_regression@seed-42"
-    found = json.loads((stage / "metrics.json").read_text())
+    run = root / "runs/beyond"
+    found = json.loads((run / "39_train_regression@decoder-42/metrics.json").read_text())
     assert found["internal_macro"] < found["internal_constant"] and found["internal_error"][1] < found["internal_error"][0]
-    said, rows = read_jsonl(stage / "predictions.jsonl"), read_jsonl(root / "runs/beyond/30_prepare_rows/rows.jsonl")
-    assert said["row"].tolist() == rows["row"][rows["role_encoder"] == "test"].tolist()
-    assert said[["valence", "arousal"]].stack().between(1, 9).all()
+    rows = read_jsonl(run / "30_prepare_rows/rows.jsonl")
+    test = rows[rows["role_encoder"] == "test"]
+    steps = {name: read_jsonl(run / f"39_weigh_members/{name}.jsonl") for name in ("mean", "weighted", "drift")}
+    for said in steps.values():
+        assert said["row"].tolist() == test["row"].tolist() and said[["valence", "arousal"]].stack().between(1, 9).all()
+    members = [read_jsonl(folder / "predictions.jsonl")["valence"] for folder in sorted(run.glob("39_train_regression@*"))]
+    assert len(members) == 4 and np.allclose(np.mean(members, 0), steps["mean"]["valence"], atol=1e-5)
+    system = load_system(run / "39_weigh_members/system", "cpu")
+    assert np.allclose(system.predict(test[:6])[["valence", "arousal"]], steps["weighted"][:6][["valence", "arousal"]], atol=1e-3)
+    record = read_record(run / "99_second_road")
+    assert record.metrics["read_test"] == 1 and set(record.metrics["macro"]) >= {"mean", "weighted", "drift", "constant"}
 
 
 def test_published_notebooks_show_results_and_no_texts(undisturbed):

@@ -251,17 +251,11 @@ def test_verify_judges_with_the_spread(toy):
 
 
 def test_predict_writes_the_task_format(tmp_path, monkeypatch):
-    import dimabsa_nb.encoder
-
     class System:
-        @classmethod
-        def from_pretrained(cls, folder):
-            return cls()
-
         def predict(self, rows):
             return rows.assign(valence=7.125, arousal=5.5)
 
-    monkeypatch.setattr(dimabsa_nb.encoder, "System", System)
+    monkeypatch.setattr("dimabsa_nb.ensemble.load_system", lambda folder: System())
     given = [{"ID": "a", "Text": "The soup was superb, the bill less so.", "Aspect": ["soup", " bill"]}]
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(record) + "\n" for record in given))
     said = call("predict", tmp_path, tmp_path / "mine.jsonl", "-o", tmp_path / "out.jsonl").stdout
@@ -272,8 +266,7 @@ def test_predict_writes_the_task_format(tmp_path, monkeypatch):
 
 
 def test_predict_looks_at_its_output_first(tmp_path, monkeypatch):
-    import dimabsa_nb.encoder
-    monkeypatch.setattr(dimabsa_nb.encoder, "System", None)  # nothing may be predicted
+    monkeypatch.setattr("dimabsa_nb.ensemble.load_system", None)  # nothing may be predicted
     (tmp_path / "mine.jsonl").write_text(json.dumps({"ID": "a", "Text": "Good soup.", "Aspect": ["soup"]}) + "\n")
     assert "is a folder; name a file" in refused("predict", tmp_path, tmp_path / "mine.jsonl", "-o", tmp_path)
     assert "mine.jsonl" in refused("predict", tmp_path, tmp_path / "mine.jsonl", "-o", tmp_path / "mine.jsonl/out.jsonl")

@@ -13,7 +13,7 @@ from dimabsa_nb.metrics import MEASURES
 from dimabsa_nb.profiles import read_profile
 from dimabsa_nb.records import Record
 from dimabsa_nb.report import _row_label
-from dimabsa_nb.stages import ON_DEMAND
+from dimabsa_nb.stages import _ON_DEMAND
 from dimabsa_nb.tables import NAMES, _format_cell, _verdicts_by_run, markdown_table, paper_table
 from dimabsa_nb.weights import licence
 
@@ -52,7 +52,7 @@ def read_reference(root: Path, profile: str) -> Reference:
     """One profile's records and tables; raises UserError where it has none."""
     root, records = Path(root), committed_records(root, profile)
     kept = {stage: record for stage, record in records.items()
-            if ON_DEMAND.isdisjoint((stage, stage.split("@")[0]))}
+            if _ON_DEMAND.isdisjoint((stage, stage.split("@")[0]))}
     tables = {path.stem: pd.read_csv(path)
               for path in sorted((root / "results" / profile).glob("*.csv"))}
     spread = root / "results" / profile / "spread.json"
