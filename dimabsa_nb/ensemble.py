@@ -30,6 +30,7 @@ def _ridge_weights(members: np.ndarray,  # (rows, members, 2) predictions
         weights[:, k] += np.linalg.solve(gram, apart.T @ (gold - mean)[:, k])
     return weights
 
+# %% ../nbs/15_ensemble.ipynb #ens00025
 def _weighted(members: np.ndarray, weights: np.ndarray) -> np.ndarray:
     "(rows, 2) weighted predictions of (rows, members, 2), weights (members, 2)."
     return np.einsum("rmd,md->rd", members, weights)
@@ -73,12 +74,14 @@ def _arousal_drift(rows: pd.DataFrame,  # columns split, pair, arousal; train an
     "Pairs whose mean arousal differs between train and dev."
     found = {}
     for pair, of_pair in rows.groupby("pair"):
-        train, dev = (of_pair.arousal[of_pair.split == split].dropna() for split in ("train", "dev"))
+        train, dev = (of_pair.arousal[of_pair.split == split].dropna()
+                      for split in ("train", "dev"))
         if len(train) < 2 or len(dev) < 2: continue
         shift = dev.mean() - train.mean()
         if abs(shift) > errors * np.hypot(train.sem(), dev.sem()): found[pair] = train.mean(), shift
     return found
 
+# %% ../nbs/15_ensemble.ipynb #ens00024
 def _shrinkage(predicted: np.ndarray, gold: np.ndarray, centre: np.ndarray) -> float:
     "The slope, 0 to 1, that maps distances from `centre` best onto gold's, by least squares."
     apart = predicted - centre
@@ -101,6 +104,7 @@ def _follow_plan(members: np.ndarray,  # (rows, members, 2) predictions
             values[here, 1] = centre + slope * (values[here, 1] - centre) + shift
     return values.clip(1, 9)
 
+# %% ../nbs/15_ensemble.ipynb #ens00023
 def _save_ensemble(folder: Path | str, members: dict[str, Path], plan: dict) -> None:
     "Copy the members' folders beside the plan."
     for name, place in members.items():

@@ -15,6 +15,7 @@ from builder.results import (
     captions,
     committed_records,
     endurance,
+    history,
     load,
     number,
     published,
@@ -35,7 +36,7 @@ FIX = "run `make pages`"
 def pages_with_blocks(root: Path) -> list[str]:
     """The pages that hold blocks, as paths in the repository."""
     docs = sorted(path.relative_to(root).as_posix() for path in (Path(root) / "docs").glob("*.md"))
-    return ["README.md", "ARTIFACT.md", *docs]
+    return ["README.md", "ARTIFACT.md", *docs, "results/HISTORY.md"]
 
 
 def owner(root: Path, profile: str, output: str):
@@ -129,7 +130,7 @@ def blocks(root: Path) -> dict[str, Callable[..., str]]:
     """Name -> function of the words that follow the name in the comment."""
     root = Path(root)
     whole = {"printed": printed, "printed-mean": printed_mean, "file": file, "plan": plan,
-             "endurance": endurance, "load": load, "notebooks": notebook_map,
+             "endurance": endurance, "history": history, "load": load, "notebooks": notebook_map,
              "profiles": profiles_table,
              "claims": claims.claims, "release": claims.release, "statement": claims.statement,
              "how": claims.how}

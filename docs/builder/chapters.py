@@ -2,6 +2,7 @@
 import json
 import re
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from dimabsa_nb.core import UserError
@@ -61,7 +62,11 @@ def chapters(root: Path) -> list[Chapter]:
 
 
 def notebook_map(root: Path) -> str:
-    """A table of the notebooks, each with the sentence that it begins with."""
-    lines = [f"| [{one.path.stem}](nbs/{one.path.name}) | {one.sentence} |"
-             for one in chapters(root)]
-    return "\n".join(["| notebook | what it holds |", "| :--- | :--- |", *lines])
+    """A table of the notebooks, each with the sentence that it begins with; EmoLoom's share one."""
+    lines = ["| notebook | what it holds |", "| :--- | :--- |"]
+    link = lambda one: f"[{one.path.stem}](nbs/{one.path.name})"
+    for screening, some in groupby(chapters(root), lambda one: "_emoloom_" in one.path.stem):
+        if not screening: lines += [f"| {link(one)} | {one.sentence} |" for one in some]
+        else: lines.append(f"| {', '.join(map(link, some))} | EmoLoom-2B, the screening of small "
+                           "base models, part by part. |")
+    return "\n".join(lines)

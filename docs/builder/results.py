@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from dimabsa_nb.core import UserError, file_sha256
+from dimabsa_nb.profiles import _read_notebook
 from dimabsa_nb.records import Record
 
 REFERENCES = "paper", "laptop", "quick"  # profiles whose numbers may be quoted, the largest first
@@ -108,7 +109,7 @@ def stale_files(root: Path, profile: str) -> list[str]:
                 problems.append(altered(name, record))
     files = [path.relative_to(root).as_posix() for kind in ("results", "figures")
              for path in sorted((root / kind / profile).rglob("*")) if path.is_file()]
-    unnamed = r"/(records|notebooks)/|/spread\.(csv|json)$"
+    unnamed = r"/(records|notebooks|trials)/|/spread\.(csv|json)$"
     extra = [name for name in files if name not in named and not re.search(unnamed, name)]
     return problems + [f"{name}: no record names it; remove it" for name in extra]
 
@@ -151,3 +152,28 @@ def load(root: Path) -> str:
                   what, **cost, memory=cost.get("peak_memory_mb", ""))
               for what, costs in found.items() for cost in costs]
     return "\n".join(lines)
+
+
+def history(root: Path, profile: str = "beyond") -> str:
+    """What was tried on the second road, oldest first: the committed records of its members and
+    of its tables, and those of trials in results/PROFILE/trials."""
+    folder, lines = Path(root) / "results" / profile, []
+    for path in [*folder.glob("trials/*.json"), *folder.glob("records/*.json")]:
+        record = Record.model_validate_json(path.read_bytes())
+        metrics, notebook = record.metrics, Path(root) / record.notebook
+        if not {"internal_macro", "macro"} & metrics.keys(): continue
+        defaults = _read_notebook(notebook)[1] if notebook.is_file() else {}
+        changed = [f"{name} {value}" for name, value in sorted(record.parameters.items())
+                   if value != defaults.get(name) and name not in ("out", "profile", "caption")]
+        internal, test = (metrics.get(name, {}) for name in ("internal_macro", "macro"))
+        if "internal_constant" in metrics:
+            internal = {"": internal, "constant": metrics["internal_constant"]}
+        said = ["; ".join(f"{name} {value:.3f}".strip() for name, value in found.items())
+                for found in (internal, test)]
+        cells = (record.finished[:10], record.commit[:7], record.stage, ", ".join(changed),
+                 metrics.get("rows", {}).get("train", ""), f"{record.seconds / 60:.0f}", *said)
+        lines.append((record.finished, f"| {' | '.join(map(str, cells))} |"))
+    head = ["| date | commit | stage | other than by default | training rows | minutes "
+            "| RMSE_VA, internal split | RMSE_VA, test |",
+            "| :--- | :--- | :--- | :--- | ---: | ---: | :--- | :--- |"]
+    return "\n".join(head + [line for _, line in sorted(lines)])
