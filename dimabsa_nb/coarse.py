@@ -23,8 +23,8 @@ from .packed import (ATTENTION_NAME, token_batches, trailing_states,
     trailing_states_padded, _tree_order, use_packed_attention)
 from .weights import (_lasting_name, loading, load_pretrained, _quieten_transformers,
     read_tensors, resolve)
-from dimabsa_nb.train import (Schedule, _fingerprint, fit, _own_share, read_settings, _stream_rows,
-    write_settings)
+from .train import (_accumulate, Schedule, _fingerprint, fit, read_settings,
+    _stream_rows, write_settings)
 
 # %% ../nbs/12_coarse.ipynb #0d5cee79
 def _add_answer_token(model, tokenizer, faithful_to: str = "paper") -> None:
@@ -221,27 +221,17 @@ def add_lora(model: torch.nn.Module,  # a causal language model
                         task_type="CAUSAL_LM")
     return _use_fast_lora(get_peft_model(model, config))
 
-# %% ../nbs/12_coarse.ipynb #e8b5599f
-def _even_shares(count: int) -> torch.Tensor:
-    "The same share of the loss for every row."
-    return torch.full((count,), 1 / count)
-
 # %% ../nbs/12_coarse.ipynb #b662da7d
 def _coarse_backward(model, prompts: list[list[int]], targets: torch.Tensor, dimension: str,
                      digits: list[int], token_budget: int, faithful_to: str = "paper",
                      shares: torch.Tensor | None = None, **settings: float) -> float:
     "Accumulate the gradient of the loss (eq. 1 or 2), weighted, over token-budgeted pieces."
-    shares = _even_shares(len(prompts)) if shares is None else shares
-    total, share = 0.0, _own_share(_tree_order(prompts))
-    for piece in token_batches([prompts[k] for k in share], token_budget):
-        piece = [share[k] for k in piece]
-        logits = _digit_logits(model, [prompts[k] for k in piece], digits)
-        losses = coarse_loss(dimension, logits, targets[piece].to(logits.device),
-                             faithful_to=faithful_to, reduction="none", **settings)
-        loss = losses @ shares[piece].to(losses.device)
-        loss.backward()
-        total += loss.item()
-    return total
+    def losses_of(some, piece):
+        logits = _digit_logits(model, some, digits)
+        return coarse_loss(dimension, logits, targets[piece].to(logits.device),
+                           faithful_to=faithful_to, reduction="none", **settings)
+    return _accumulate(prompts, _tree_order(prompts), lambda own: token_batches(own, token_budget),
+                       losses_of, shares)
 
 # %% ../nbs/12_coarse.ipynb #6a01351b
 def _batch_backward(compute: Callable, model, sequences: list[list[int]], targets: torch.Tensor,

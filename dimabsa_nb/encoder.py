@@ -24,9 +24,9 @@ from dimabsa_nb.guidance import (guidance_tokens, release_rows, release_test_tok
 from .packed import lower_states, sequence_states, use_packed_attention
 from dimabsa_nb.weights import (_lasting_name, load_pretrained, _quieten_transformers, read_tensors,
     resolve)
-from .train import (Schedule, choose_device, choose_dtype, _fingerprint, fit, _own_share,
+from .train import (_accumulate, Schedule, choose_device, choose_dtype, _fingerprint, fit,
     _precision, progress, read_settings, _save_tensors, _trained_parameters, write_settings)
-from .coarse import _batch_backward, _even_shares, extract_merged, load_adapters
+from .coarse import _batch_backward, extract_merged, load_adapters
 from .sampling import draw_epoch, sampling_weights
 
 # %% ../nbs/13_encoder.ipynb #df9a421b
@@ -191,16 +191,12 @@ def _encoder_backward(model: RegressionEncoder, sequences: list[list[int]], targ
                       token_budget: int, dtype: torch.dtype = torch.float32,
                       shares: torch.Tensor | None = None) -> float:
     "Accumulate the gradient of the loss (equation 3), weighted, over groups of similar length."
-    shares = _even_shares(len(sequences)) if shares is None else shares
-    total, share = 0.0, _own_share(sorted(range(len(sequences)), key=lambda k: -len(sequences[k])))
-    for group in _length_batches([sequences[k] for k in share], token_budget):
-        group = [share[k] for k in group]
-        with _precision(model, dtype): values, bins = model([sequences[k] for k in group])
-        losses = encoder_loss(values, bins, targets[group].to(values.device), reduction="none")
-        loss = losses @ shares[group].to(losses.device)
-        loss.backward()
-        total += loss.item()
-    return total
+    def losses_of(some, group):
+        with _precision(model, dtype): values, bins = model(some)
+        return encoder_loss(values, bins, targets[group].to(values.device), reduction="none")
+    order = sorted(range(len(sequences)), key=lambda k: -len(sequences[k]))
+    return _accumulate(sequences, order, lambda own: _length_batches(own, token_budget), losses_of,
+                       shares)
 
 # %% ../nbs/13_encoder.ipynb #8bb4573d
 def _in_groups(model: RegressionEncoder, sequences: list[list[int]], compute, width: int,

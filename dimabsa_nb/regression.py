@@ -14,9 +14,9 @@ from .core import UserError, read_json
 from .metrics import rmse_va
 from .packed import token_batches, trailing_states
 from .weights import _lasting_name, read_tensors, resolve
-from .train import (Schedule, _fingerprint, fit, _own_share, _precision, progress,
+from .train import (_accumulate, Schedule, _fingerprint, fit, _precision, progress,
     read_settings, _save_tensors, _trained_parameters, write_settings)
-from .coarse import _batch_backward, _causal_model, _even_shares, load_base, _shorten
+from .coarse import _batch_backward, _causal_model, load_base, _shorten
 from dimabsa_nb.encoder import (RegressionEncoder, encoder_ids, new_encoder, start_at_mean,
     start_at_probe)
 
@@ -98,16 +98,12 @@ def _regression_backward(model: RegressionDecoder, sequences: list[list[int]],
                          targets: torch.Tensor, token_budget: int, dtype: torch.dtype,
                          shares: torch.Tensor | None = None) -> float:
     "Accumulate the gradient of the squared distance, weighted, over token-budgeted pieces."
-    shares = _even_shares(len(sequences)) if shares is None else shares
-    total, share = 0.0, _own_share(list(range(len(sequences))))
-    for piece in token_batches([sequences[k] for k in share], token_budget):
-        piece = [share[k] for k in piece]
-        with _precision(model, dtype): values = model([sequences[k] for k in piece])
-        losses = (values - targets[piece].to(values.device)).square().sum(1)
-        loss = losses @ shares[piece].to(losses.device)
-        loss.backward()
-        total += loss.item()
-    return total
+    def losses_of(some, piece):
+        with _precision(model, dtype): values = model(some)
+        return (values - targets[piece].to(values.device)).square().sum(1)
+    order = list(range(len(sequences)))
+    return _accumulate(sequences, order, lambda own: token_batches(own, token_budget), losses_of,
+                       shares)
 
 # %% ../nbs/14_regression.ipynb #reg00016
 def _predict_regression(model: RegressionDecoder,  # trained

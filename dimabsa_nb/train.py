@@ -291,6 +291,19 @@ def _own_share(order: list[int]) -> list[int]:
     rank, count = _processes()
     return np.array_split(np.asarray(order, dtype=np.int64), count)[rank].tolist()
 
+def _accumulate(sequences: list, order: list[int], group: Callable, losses_of: Callable,
+                shares: torch.Tensor | None = None) -> float:
+    "Back-propagate a batch's weighted loss, piece by piece; this process's part of the loss."
+    total, own = 0.0, _own_share(order)
+    shares = torch.full((len(sequences),), 1 / len(sequences)) if shares is None else shares
+    for piece in group([sequences[k] for k in own]):
+        piece = [own[k] for k in piece]
+        losses = losses_of([sequences[k] for k in piece], piece)
+        loss = losses @ shares[piece].to(losses.device)
+        loss.backward()
+        total += loss.item()
+    return total
+
 # %% ../nbs/11_train.ipynb #24a1153b
 def _sum_gradients(parameters: list[torch.nn.Parameter], loss: float) -> float:
     "Add up gradients and losses over all processes; the summed loss."
