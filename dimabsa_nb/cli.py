@@ -23,6 +23,7 @@ from .metrics import paired_bootstrap, score_files, submission_lines
 from .tables import _format_cell, measure_spread, verify_tables
 from .pipeline import (Chain, Stage, _StageFailed, _parameters_yaml, _refuse_changes,
     run_chain, stale_stages)
+from .jobs import _in_jobs
 from dimabsa_nb.profiles import (Needs, chain_status, check_machine, _check_run_name,
     find_root, load_chain, preflight, read_profile, resolve_corpus, _run_checks, select_stages,
     _stages_named)
@@ -67,6 +68,10 @@ _Publish = Annotated[bool, typer.Option(
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run, and why.")]
 _Published = Annotated[bool, typer.Option(
     "--published", help="Do not train what results/PROFILE holds.")]
+_Jobs = Annotated[int, typer.Option(
+    "--jobs", "-j", min=1, help="Independent stages to run side by side.")]
+
+# %% ../nbs/29_cli.ipynb #jobcli01
 _NoPreflight = Annotated[bool, typer.Option(
     "--no-preflight", help="Do not check first that the machine has what the profile needs.")]
 _Data = Annotated[Path, typer.Option(
@@ -123,23 +128,23 @@ def run(profile: _Profile,
         metavar="STAGE", help="Run only this stage or notebook (repeatable). Upstream results "
                               "are reused, or computed if missing.")] = None,
     start: Annotated[str, typer.Option(
-        "--from", metavar="STAGE", help="Run this stage or notebook and all later ones.")] = None,
-    force: Annotated[bool, typer.Option(help="Run even what is up to date.")] = False,
+        "--from", metavar="STAGE", help="Run this stage and all later ones.")] = None,
+    force: Annotated[bool, typer.Option(help="Run them all anew.")] = False,
     dry_run: _DryRun = False,
     parameter: _Parameters = None, released: _Released = None, name: _Name = None,
     publish: _Publish = False, published: _Published = False,
-    no_preflight: _NoPreflight = False):
+    no_preflight: _NoPreflight = False, jobs: _Jobs = 1):
     "Run the stages of a profile that are not up to date."
     checked = None if no_preflight else (only, start)
     chain = _load(profile, parameter, released, name, dry_run, publish, checked)
     stages = select_stages(chain, only, start)
     if dry_run:
         plan = stale_stages(chain, stages, force, True)
-        lines = *chain.notes, *(f"{stage.name}: {reason or 'done'}" for stage, _, reason in plan)
-        return typer.echo("\n".join(lines))
+        lines = (f"{stage.name}: {reason or 'done'}" for stage, _, reason in plan)
+        return typer.echo("\n".join([*chain.notes, *lines]))
     _check_affect(stages)
-    publish = publish and not chain.changes # not a fallback
-    run_chain(chain, stages, force, typer.echo, publish, published)
+    publish = publish and not chain.changes
+    run_chain(chain, stages, force, typer.echo, publish, published, _in_jobs(jobs))
     typer.echo(_where(chain, "92_main_results/results/table2.md", publish))
 
 # %% ../nbs/29_cli.ipynb #9fe430cb

@@ -468,9 +468,10 @@ def _locked(chain: Chain):
 def run_chain(chain: Chain,  # the chain
     stages: list[Stage],  # the stages to check, in order
     force: bool = False,  # run even what is up to date
-    say: Callable[[str], object] = print,  # takes one line
-    publish: bool = False,  # copy tables, figures and notebooks to results/ and figures/
+    say: Callable = print,  # takes one line
+    publish: bool = False,  # to results/ and figures/
     published: bool = False,  # take what results/ holds of stages that have not run
+    work: Callable | None = None,  # runs the stages; None: one by one
 ):
     "Bring a run up to date. Raises UserError if it is busy or may not be published."
     if publish: _refuse_changes(chain, stages)
@@ -479,7 +480,8 @@ def run_chain(chain: Chain,  # the chain
         for line in chain.notes: say(line)
         taken = [stage.name for stage in stages if published and _take_published(chain, stage)]
         if taken: say(f"from results/{chain.profile}: {', '.join(taken)}")
-        for stage, parts, reason in stale_stages(chain, stages, force):
+        if work: work(chain, stages, force, say)
+        for stage, parts, reason in () if work else stale_stages(chain, stages, force):
             place = _prospect(chain, stages, stage, force) if reason else ""
             shown = f" ({place})" * (bool(place) and sys.stderr.isatty())
             say(f"{stage.name}: {reason or 'done before'}{shown}")

@@ -14,7 +14,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from dimabsa_nb import weights
 from dimabsa_nb.core import DataUnavailable, UserError, read_jsonl
-from dimabsa_nb.pipeline import Stage, _StageFailed, run_chain
+from dimabsa_nb.jobs import _in_jobs
+from dimabsa_nb.pipeline import Stage, _StageFailed, run_chain, stale_stages
 from dimabsa_nb.profiles import (
     Needs,
     _read_notebook,
@@ -91,6 +92,28 @@ def run(root, *overrides, only=(), start=None, force=False, name=None, publish=F
     chain = load_chain("toy", overrides, root, name)
     run_chain(chain, select_stages(chain, only, start), force, said.append, publish)
     return said
+
+
+def run_in_jobs(root):
+    """The toy profile with a second training, two stages at a time."""
+    profile = root / "nbs/profiles/toy.toml"
+    profile.write_text(profile.read_text().replace("@valence',", "@valence', '31_train_coarse@arousal',"))
+    chain = load_chain("toy", [], root)
+    run_chain(chain, select_stages(chain), say=lambda line: None, work=_in_jobs(2))
+    return chain
+
+
+def test_stages_run_side_by_side(project):
+    chain = run_in_jobs(project)
+    assert sorted(log(project)) == sorted(["prepare", "table", *(f"step {step}" for step in (1, 2, 3) for _ in range(2))])
+    assert {reason for _, _, reason in stale_stages(chain, select_stages(chain))} == {""}
+
+
+def test_a_failure_leaves_the_stage_beside_it_alone(project):
+    edit(project, "31_train_coarse", "import json, os, time", "import json, os, time; assert dimension != 'arousal', 'broken'")
+    with pytest.raises(_StageFailed, match="broken"): run_in_jobs(project)
+    chain = load_chain("toy", [], project)
+    assert chain.has_run("31_train_coarse@valence") and not chain.has_run("31_train_coarse@arousal")
 
 
 def edit(root, name, old, new):
