@@ -49,7 +49,7 @@ def _run_jobs(chain: Chain,  # the chain
     jobs: int = 2,  # how many at a time
     every: float = 60.0,  # seconds between two signs of life
 ) -> None:
-    "Run what is not up to date, `jobs` at a time; after a failure the others end, and it is raised."
+    "Run what is not up to date, `jobs` at a time. A failure is raised once those beside it ended."
     waiting, running, start = {stage.name: stage for stage in stages}, {}, time.monotonic()
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         _start_ready(chain, waiting, running, pool, jobs, force, say)
