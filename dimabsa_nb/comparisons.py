@@ -129,7 +129,7 @@ def _curve_figure(points: pd.DataFrame,  # what, rows, error, constant
     figure, axes = _panels(1, 1, 5.2, 3.2)
     for number, (what, of_one) in enumerate(points.sort_values("rows").groupby("what", sort=False)):
         axes[0, 0].plot(of_one["rows"], of_one["error"] / of_one["constant"], label=what,
-                        color=PALETTE[number], marker="os^"[number])
+                        color=PALETTE[number], marker="os^Dv"[number])
     axes[0, 0].set(xscale="log", xlabel="training rows", ylabel="error / constant's")
     axes[0, 0].axhline(1, color="0.6", linewidth=0.8)
     axes[0, 0].legend()

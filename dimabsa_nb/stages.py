@@ -12,6 +12,8 @@ _SIZES = 1000, 2000, 4000, 8000, 0  # rows of learning curves; 0: all
 _MEMBERS = {f"39_train_regression@{kind}-{seed}": {"seed": seed}
             for kind in ("decoder", "encoder") for seed in (42, 43, 44)}
 _ROAD = {**_MEMBERS, "39_weigh_members": {}, "99_second_road": {}}
+
+# %% ../nbs/16_stages.ipynb #stgabl01
 # what a profile with `ablations = true` adds: seeds, guidance, learning curves
 _ABLATIONS = {
     "31_train_coarse@arousal-hard": {"dimension": "arousal", "sigma": 0.01},
@@ -26,6 +28,7 @@ _ABLATIONS = {
        for name in ("valence", "arousal") for rows in _SIZES},
     **{f"38_curve_encoder@joint-{rows or 'all'}": {"variant": "joint", "rows": rows}
        for rows in _SIZES},
+    "38_curve_tree@tree": {},
     "97_guidance_effect": {}, "98_learning_curves": {}}
 
 # %% ../nbs/16_stages.ipynb #2445c5ec

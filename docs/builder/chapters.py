@@ -61,12 +61,16 @@ def chapters(root: Path) -> list[Chapter]:
     return [chapter(path) for path in sorted(paths, key=lambda path: (path.stem != "index", path))]
 
 
+GROUPS = {"_emoloom_": "EmoLoom-2B, the screening of small base models, part by part.",
+          "38_curve_": "Points of the learning curves: some rows to train on, the internal split."}
+
+
 def notebook_map(root: Path) -> str:
-    """A table of the notebooks, each with the sentence that it begins with; EmoLoom's share one."""
+    """A table of the notebooks, each with the sentence that it begins with; a group shares one."""
     lines = ["| notebook | what it holds |", "| :--- | :--- |"]
-    link = lambda one: f"[{one.path.stem}](nbs/{one.path.name})"
-    for screening, some in groupby(chapters(root), lambda one: "_emoloom_" in one.path.stem):
-        if not screening: lines += [f"| {link(one)} | {one.sentence} |" for one in some]
-        else: lines.append(f"| {', '.join(map(link, some))} | EmoLoom-2B, the screening of small "
-                           "base models, part by part. |")
+    group_of = lambda one: next((name for name in GROUPS if name in one.path.stem), one.path.stem)
+    for name, group in groupby(chapters(root), group_of):
+        some = list(group)
+        links = ", ".join(f"[{one.path.stem}](nbs/{one.path.name})" for one in some)
+        lines.append(f"| {links} | {GROUPS.get(name, some[0].sentence)} |")
     return "\n".join(lines)
