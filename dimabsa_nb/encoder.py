@@ -252,15 +252,22 @@ def _ridge_heads(projected: torch.Tensor, targets: np.ndarray,
     weight = torch.linalg.solve(gram, (x - mean).T @ (wanted - centre)).T
     return weight.float(), (centre - weight @ mean).float()
 
+def _at_most(limit: int, sequences: list, rows: pd.DataFrame) -> tuple[list, pd.DataFrame]:
+    "Some of the inputs and their rows, in their order; always the same ones."
+    chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:limit])
+    return [sequences[k] for k in chosen], rows.iloc[chosen]
+
 # %% ../nbs/13_encoder.ipynb #ac5e3d80
 def start_at_probe(model: RegressionEncoder,  # from `new_encoder`, changed in place
     sequences: list[list[int]],  # inputs of the training rows
     rows: pd.DataFrame,  # the training rows
     internal: tuple[list[list[int]], pd.DataFrame],  # inputs and rows of the internal split
     dtype: torch.dtype = torch.float32,  # of the forward pass
+    limit: int = 4000,  # rows that the probe reads, at most
 ) -> float:  # the probe's error on the internal split
     "Start projection and heads at a linear probe of the pretrained states."
     names, fits = list(model.dimensions), []
+    sequences, rows = _at_most(limit, sequences, rows)
     states, held = (_pooled_states(model, ids, dtype=dtype) for ids in (sequences, internal[0]))
     _standardise_projection(model, states)
     projection = model.projection.to("cpu").eval()

@@ -80,8 +80,7 @@ def _train_tree(model: torch.nn.Module,  # from `add_lora`
 def _tree_distributions(model: torch.nn.Module,  # best with its adapter merged
     tokenizer,  # its tokenizer
     rows: pd.DataFrame,  # columns row, text, aspect
-    max_length: int = 384,  # tokens of a prompt
-    token_budget: int = 2048,  # tokens of one forward pass
+    max_length: int = 384, token_budget: int = 2048,  # tokens of a prompt, of a forward pass
 ) -> dict[str, pd.DataFrame]:  # dimension -> row, probabilities
     "Digit distributions of both dimensions, in the order of `rows`."
     flat = [ids for pair in _tree_ids(rows, tokenizer, max_length) for ids in pair]
