@@ -50,7 +50,8 @@ def _run_jobs(chain: Chain,  # the chain
     every: float = 60.0,  # seconds between two signs of life
 ) -> None:
     "Run what is not up to date, `jobs` at a time. A failure is raised once those beside it ended."
-    waiting, running, start = {stage.name: stage for stage in stages}, {}, time.monotonic()
+    waiting, running, failed = {stage.name: stage for stage in stages}, {}, None
+    start = time.monotonic()
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         _start_ready(chain, waiting, running, pool, jobs, force, say)
         while running:
@@ -58,9 +59,11 @@ def _run_jobs(chain: Chain,  # the chain
             if not done: say(f"{', '.join(running.values())}: "
                              f"{(time.monotonic() - start) / 60:.0f} min so far")
             for future in done:
-                say(f"{running[future]}: done in {future.result():.0f} s")
-                del running[future]
-            _start_ready(chain, waiting, running, pool, jobs, force, say)
+                name, lost = running.pop(future), future.exception()
+                failed = failed or (future if lost else None)
+                say(f"{name}: " + ("failed" if lost else f"done in {future.result():.0f} s"))
+            if not failed: _start_ready(chain, waiting, running, pool, jobs, force, say)
+    if failed: failed.result()
 
 # %% ../nbs/17_jobs.ipynb #job00011
 def _in_jobs(jobs: int) -> Callable | None:
