@@ -163,9 +163,11 @@ def _frontier_figure(points: pd.DataFrame,  # kind, label, hours, error
                                 textcoords="offset points", fontsize=7)
     for name, error in lines.items():
         axes[0, 0].axhline(error, color="0.6", linewidth=0.8)
-        axes[0, 0].annotate(f"{name} {error:.3f}", (1, error), xytext=(0, 2), ha="right",
+        axes[0, 0].annotate(f"{name} {error:.3f}", (0, error), xytext=(2, 2),
                             xycoords=("axes fraction", "data"), textcoords="offset points",
                             fontsize=7, color="0.3")
     axes[0, 0].set(xscale="log", xlabel="core hours of training", ylabel="macro RMSE_VA")
-    axes[0, 0].legend(fontsize=7, loc="upper right")
+    axes[0, 0].xaxis.set_major_formatter("{x:g}")
+    axes[0, 0].xaxis.set_minor_formatter("{x:g}")
+    axes[0, 0].legend(fontsize=7, loc="upper right", frameon=True)
     return figure
