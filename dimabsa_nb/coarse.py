@@ -77,6 +77,15 @@ def _shorten(ids: list[int], offsets: list[tuple[int, int]], text_span: tuple[in
     return [token for k, token in enumerate(ids) if k not in dropped]
 
 # %% ../nbs/12_coarse.ipynb #9f72a6bb
+def _tokenise_parts(parts: list[tuple[str, str, str]], tokenizer,
+                    max_length: int) -> list[list[int]]:
+    "Prompts of prefix, text and suffix as token ids; only the end of the text is cut."
+    coded = tokenizer(["".join(part) for part in parts], return_offsets_mapping=True)
+    spans = [(len(prefix), len(prefix) + len(text)) for prefix, text, _ in parts]
+    return [_shorten(ids, offsets, span, max_length)
+            for ids, offsets, span in zip(coded["input_ids"], coded["offset_mapping"], spans)]
+
+# %% ../nbs/12_coarse.ipynb #coatok01
 def tokenise(rows: pd.DataFrame,  # columns language, domain, text, aspect
     dimension: str,  # "valence" or "arousal"
     tokenizer,  # a fast tokenizer that knows the answer token
@@ -86,10 +95,7 @@ def tokenise(rows: pd.DataFrame,  # columns language, domain, text, aspect
     "Coarse prompts (appendix A) as token ids."
     parts = [coarse_prompt(dimension, row.language, row.domain, row.text, row.aspect, faithful_to)
              for row in rows.itertuples()]
-    coded = tokenizer(["".join(part) for part in parts], return_offsets_mapping=True)
-    spans = [(len(prefix), len(prefix) + len(text)) for prefix, text, _ in parts]
-    return [_shorten(ids, offsets, span, max_length)
-            for ids, offsets, span in zip(coded["input_ids"], coded["offset_mapping"], spans)]
+    return _tokenise_parts(parts, tokenizer, max_length)
 
 # %% ../nbs/12_coarse.ipynb #4c1cd9b5
 def cut_rows(tokens_of: Callable[[int], list],  # a limit -> token ids of each row

@@ -88,8 +88,6 @@ def _shrinkage(predicted: np.ndarray, gold: np.ndarray, centre: np.ndarray) -> f
     return float(np.clip(apart @ (gold - centre) / max(apart @ apart, 1e-9), 0, 1))
 
 # %% ../nbs/15_ensemble.ipynb #ens00016
-_PLAN_FILE = "ensemble.json"
-
 def _follow_plan(members: np.ndarray,  # (rows, members, 2) predictions
     pairs: pd.Series,  # (rows,) language_domain
     plan: dict,  # weights: pair -> (members, 2); arousal: pair -> centre, shrinkage, shift
@@ -105,6 +103,8 @@ def _follow_plan(members: np.ndarray,  # (rows, members, 2) predictions
     return values.clip(1, 9)
 
 # %% ../nbs/15_ensemble.ipynb #ens00023
+_PLAN_FILE = "ensemble.json"
+
 def _save_ensemble(folder: Path | str, members: dict[str, Path], plan: dict) -> None:
     "Copy the members' folders beside the plan."
     for name, place in members.items():

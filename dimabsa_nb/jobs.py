@@ -14,7 +14,8 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import partial
 from multiprocessing import get_context
-from .pipeline import Chain, Stage, _partial_folder, _run_stage, stale_stages
+from dimabsa_nb.pipeline import (Chain, Stage, _one_by_one, _partial_folder, _run_stage,
+    stale_stages)
 
 # %% ../nbs/17_jobs.ipynb #job00005
 def _work(chain: Chain, stage: Stage, parts: dict[str, object], threads: int) -> float:
@@ -66,6 +67,6 @@ def _run_jobs(chain: Chain,  # the chain
     if failed: failed.result()
 
 # %% ../nbs/17_jobs.ipynb #job00011
-def _in_jobs(jobs: int) -> Callable | None:
-    "The `work` of `run_chain`: several stages at a time, or none for one."
-    return partial(_run_jobs, jobs=jobs) if jobs > 1 else None
+def _in_jobs(jobs: int) -> Callable:
+    "The `work` of `run_chain`: several stages at a time, or one by one."
+    return partial(_run_jobs, jobs=jobs) if jobs > 1 else _one_by_one

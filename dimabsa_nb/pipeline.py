@@ -253,8 +253,8 @@ def _run_stage(chain: Chain, stage: Stage, parts: dict[str, object]) -> Record:
     start = time.monotonic()
     if not _can_continue(chain, stage, parts): shutil.rmtree(partial, ignore_errors=True)
     write_atomic(partial/"key", hash_of(parts))
-    before = _time_spent(partial/"checkpoint")
     if not (partial/"record.json").is_file():
+        before = _time_spent(partial/"checkpoint")
         write_atomic(partial/"parameters.yaml", _parameters_yaml(chain, stage))
         _execute(chain, stage)
         shutil.rmtree(partial/"checkpoint", ignore_errors=True)
@@ -453,6 +453,15 @@ def _run_aloud(chain: Chain, stage: Stage, parts: dict, place: str, say: Callabl
     with _heartbeat(say, f"{stage.name}, {place}"): record = _run_stage(chain, stage, parts)
     say(f"{stage.name}: done in {record.seconds:.0f} s")
 
+def _one_by_one(chain: Chain, stages: list[Stage], force: bool, say: Callable):
+    "Run what is not up to date, in the chain's order."
+    for stage, parts, reason in stale_stages(chain, stages, force):
+        place = _prospect(chain, stages, stage, force) if reason else ""
+        shown = f" ({place})" * (bool(place) and sys.stderr.isatty())
+        say(f"{stage.name}: {reason or 'done before'}{shown}")
+        if force: shutil.rmtree(_partial_folder(chain, stage), ignore_errors=True)
+        if reason: _run_aloud(chain, stage, parts, place, say)
+
 # %% ../nbs/16_pipeline.ipynb #a16b0417
 def _locked(chain: Chain):
     "The lock on a run, for a with statement. Raises UserError if another process has it."
@@ -471,7 +480,7 @@ def run_chain(chain: Chain,  # the chain
     say: Callable = print,  # takes one line
     publish: bool = False,  # to results/ and figures/
     published: bool = False,  # take what results/ holds of stages that have not run
-    work: Callable | None = None,  # runs the stages; None: one by one
+    work: Callable = _one_by_one,  # runs the stages
 ):
     "Bring a run up to date. Raises UserError if it is busy or may not be published."
     if publish: _refuse_changes(chain, stages)
@@ -480,11 +489,5 @@ def run_chain(chain: Chain,  # the chain
         for line in chain.notes: say(line)
         taken = [stage.name for stage in stages if published and _take_published(chain, stage)]
         if taken: say(f"from results/{chain.profile}: {', '.join(taken)}")
-        if work: work(chain, stages, force, say)
-        for stage, parts, reason in () if work else stale_stages(chain, stages, force):
-            place = _prospect(chain, stages, stage, force) if reason else ""
-            shown = f" ({place})" * (bool(place) and sys.stderr.isatty())
-            say(f"{stage.name}: {reason or 'done before'}{shown}")
-            if force: shutil.rmtree(_partial_folder(chain, stage), ignore_errors=True)
-            if reason: _run_aloud(chain, stage, parts, place, say)
+        work(chain, stages, force, say)
         if publish: _publish(chain, _with_inputs(chain, stages))

@@ -51,6 +51,7 @@ def write_metrics(out: str | Path,  # the stage's output folder
     write_json(Path(out)/"metrics.json", results)
     return results
 
+# %% ../nbs/14_records.ipynb #recread1
 def read_metrics(out: str | Path,  # a stage's output folder
 ) -> dict[str, object]:  # results and usage together
     "Read back what a stage measured."

@@ -16,7 +16,7 @@ from .packed import token_batches, trailing_states
 from .weights import _lasting_name, read_tensors, resolve
 from .train import (_accumulate, Schedule, _fingerprint, fit, _precision, progress,
     read_settings, _save_tensors, _trained_parameters, write_settings)
-from .coarse import _batch_backward, _causal_model, load_base, _shorten
+from .coarse import _batch_backward, _causal_model, load_base, _tokenise_parts
 from dimabsa_nb.encoder import (RegressionEncoder, encoder_ids, new_encoder, start_at_mean,
     start_at_probe)
 
@@ -26,10 +26,8 @@ def _regression_ids(rows: pd.DataFrame,  # columns text, aspect
     max_length: int = 384,  # tokens; only the end of the text is cut
 ) -> list[list[int]]:  # token ids of each row's prompt
     "Prompts `TEXT, newline, ASPECT =` as token ids."
-    prompts = [f"{row.text}\n{row.aspect} =" for row in rows.itertuples()]
-    coded = tokenizer(prompts, return_offsets_mapping=True)
-    return [_shorten(ids, offsets, (0, len(text)), max_length) for ids, offsets, text
-            in zip(coded["input_ids"], coded["offset_mapping"], rows["text"])]
+    parts = [("", row.text, f"\n{row.aspect} =") for row in rows.itertuples()]
+    return _tokenise_parts(parts, tokenizer, max_length)
 
 # %% ../nbs/14_regression.ipynb #reg00009
 class RegressionDecoder(torch.nn.Module):
@@ -65,16 +63,15 @@ def _is_causal(base: str) -> bool:
 # %% ../nbs/14_regression.ipynb #reg0001e
 def _new_member(base: str,  # as `weights.resolve` knows it
     seed: int = 42,  # of the new weights
-    frozen_layers: int = 0,  # lowest layers, not trained
-    max_length: int = 384,  # tokens of an input
+    frozen_layers: int = 0, max_length: int = 384,  # untrained, from below; tokens of an input
 ) -> tuple:  # a model with two outputs, and rows -> token ids
     "A pretrained model that regresses both values, and how it reads rows."
     if _is_causal(base):
         causal, tokenizer = load_base(base)
         model = RegressionDecoder(causal, seed, frozen_layers)
         return model, lambda rows: _regression_ids(rows, tokenizer, max_length)
-    model, tokenizer = new_encoder(base, "joint", 0.1, 0.0, True, frozen_layers, seed,
-                                   max_length=max_length)
+    model, tokenizer = new_encoder(base, "joint", 0.1, 0.0, True, frozen_layers, seed, 0.0,
+                                   max_length)
     model.__class__ = _PlainEncoder
     model.bins.requires_grad_(False)
     return model, lambda rows: encoder_ids(rows, "joint", {}, tokenizer, max_length)

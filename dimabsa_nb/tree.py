@@ -7,7 +7,6 @@ __all__ = []
 
 # %% ../nbs/14_tree.ipynb #tree0002
 from pathlib import Path
-import numpy as np
 import pandas as pd
 import torch
 from .losses import coarse_loss
@@ -15,8 +14,7 @@ from .packed import token_batches, _tree_order
 from .prompts import ANSWER_TOKEN, DIGITS, _clean_aspect
 from .sampling import draw_epoch, sampling_weights
 from .train import Schedule, _accumulate, _fingerprint, fit
-from dimabsa_nb.coarse import (_batch_backward, _batch_probabilities, _digit_ids, _digit_logits,
-    _shorten)
+from .coarse import _batch_backward, _digit_ids, _digit_logits, _tokenise_parts
 
 # %% ../nbs/14_tree.ipynb #tree0005
 _QUESTIONS = {name: f" {name}, {digits[0]} to {digits[-1]}: {ANSWER_TOKEN}"
@@ -28,16 +26,15 @@ def _tree_ids(rows: pd.DataFrame,  # columns text, aspect
     max_length: int = 384,  # tokens; only the end of the text is cut
 ) -> list[tuple[list[int], list[int]]]:  # a valence and an arousal prompt for each row
     "Both prompts of every row as token ids; the last one is the answer position."
-    found = []
-    for question in _QUESTIONS.values():
-        prompts = [f"{row.text}\n{_clean_aspect(row.aspect)}{question}"
-                   for row in rows.itertuples()]
-        coded = tokenizer(prompts, return_offsets_mapping=True)
-        found.append([_shorten(ids, offsets, (0, len(text)), max_length) for ids, offsets, text
-                      in zip(coded["input_ids"], coded["offset_mapping"], rows["text"])])
-    return list(zip(*found))
+    parts = [[("", row.text, f"\n{_clean_aspect(row.aspect)}{question}")
+              for row in rows.itertuples()] for question in _QUESTIONS.values()]
+    return list(zip(*(_tokenise_parts(of_one, tokenizer, max_length) for of_one in parts)))
 
 # %% ../nbs/14_tree.ipynb #tree0009
+_COLUMNS = {name: [DIGITS["valence"].index(digit) for digit in digits]
+            for name, digits in DIGITS.items()} # of each dimension's digits among valence's
+
+# %% ../nbs/14_tree.ipynb #tree0016
 def _tree_backward(model, prompts: list[tuple], targets: torch.Tensor, digits: list[int],
                    token_budget: int, shares: torch.Tensor | None = None) -> float:
     "Accumulate the gradient of both losses; targets are (rows, 2), shares (rows,)."
@@ -46,10 +43,9 @@ def _tree_backward(model, prompts: list[tuple], targets: torch.Tensor, digits: l
     def losses_of(some, piece):
         logits, asked = _digit_logits(model, some, digits), torch.tensor(piece) % 2
         losses, wanted = logits.new_zeros(len(piece)), gold[piece].to(logits.device)
-        for which, (name, known) in enumerate(DIGITS.items()):
-            here, columns = asked == which, [digit - 1 for digit in known] # of 1 to 8
-            of_one = logits[here][:, columns]
-            losses[here] = coarse_loss(name, of_one, wanted[here], reduction="none")
+        for which, (name, columns) in enumerate(_COLUMNS.items()):
+            own = asked == which
+            losses[own] = coarse_loss(name, logits[own][:, columns], wanted[own], reduction="none")
         return losses
     return _accumulate(flat, _tree_order(flat), lambda own: token_batches(own, token_budget),
                        losses_of, shares.repeat_interleave(2))
@@ -84,11 +80,12 @@ def _tree_distributions(model: torch.nn.Module,  # best with its adapter merged
 ) -> dict[str, pd.DataFrame]:  # dimension -> row, probabilities
     "Digit distributions of both dimensions, in the order of `rows`."
     flat = [ids for pair in _tree_ids(rows, tokenizer, max_length) for ids in pair]
-    found = {name: np.zeros((len(flat), len(digits))) for name, digits in DIGITS.items()}
-    for piece in token_batches(flat, token_budget):
-        for which, name in enumerate(DIGITS):
-            if part := [k for k in piece if k % 2 == which]: found[name][part] = \
-                _batch_probabilities(model.eval(), [flat[k] for k in part],
-                                     _digit_ids(tokenizer, name))
-    return {name: rows[["row"]].assign(probabilities=values[which::2].tolist())
-            for which, (name, values) in enumerate(found.items())}
+    digits = _digit_ids(tokenizer, "valence")
+    logits = torch.zeros((len(flat), len(digits)), dtype=torch.float64)
+    model.eval()
+    with torch.inference_mode():
+        for piece in token_batches(flat, token_budget): # both answers of a text in one pass
+            logits[piece] = _digit_logits(model, [flat[k] for k in piece], digits).double().cpu()
+    return {name: rows[["row"]].assign(
+                probabilities=logits[which::2, columns].softmax(-1).tolist())
+            for which, (name, columns) in enumerate(_COLUMNS.items())}

