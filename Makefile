@@ -32,15 +32,15 @@ test test-fast: export OMP_WAIT_POLICY ?= PASSIVE
 
 test: $(READY) style browser
 	@echo "== the library's notebooks, each example a test; their outputs are the committed ones"
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/test_notebooks.py
+	$(BIN)/python -m pytest -q -n 2 tests/test_notebooks.py
 	@echo "== the tests that cross modules, the smoke chain among them"
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --durations 20 tests --ignore tests/test_notebooks.py --ignore tests/test_docs.py
+	$(BIN)/python -m pytest -q -n 2 --durations 20 tests --ignore tests/test_notebooks.py --ignore tests/test_docs.py
 	@echo "== the site, in a browser"
 	$(BIN)/python -m pytest -q tests/test_docs.py
 
 # no chain, no training, no browser
 test-fast: $(READY) style
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow and not browser" tests
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not browser" tests
 
 style: $(READY)
 	@echo "== notebooks are clean, and exported as they are"

@@ -21,7 +21,7 @@ from dimabsa_nb.pipeline import (Chain, Stage, _one_by_one, _partial_folder, _ru
 def _work(chain: Chain, stage: Stage, parts: dict[str, object], threads: int) -> float:
     "Run a stage in this process of its own; its seconds."
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    sys.stderr = open(os.devnull, "w", encoding="utf-8")
+    sys.stderr = open(os.devnull, "w", encoding="utf-8", newline="\n")
     return _run_stage(chain, stage, parts).seconds
 
 def _ready(waiting: dict[str, Stage], running: dict[Future, str]) -> list[Stage]:

@@ -93,15 +93,29 @@ def axe():
 
 SLOW = {"test_chain", "test_paper_tiny", "test_torchrun", "test_emoloom_training", "test_screening", "test_prompting"}
 PORTS = {"test_report", "test_prompting"}  # start kernels on TCP ports themselves: two at once may draw the same ones
+LONG = ["test_faults", "test_chain", "test_pipeline", "test_torchrun", "test_paper_tiny"]  # come first, so that the workers end together
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what `make test-fast` leaves out, pages in a browser and files that train or run stages; keep a file's tests in one worker."""
+    """Mark what `make test-fast` leaves out: pages in a browser, and files that train or run stages."""
     for item in items:
         if {"chromium", "axe", "site"} & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.browser)
         module = item.module.__name__.rpartition(".")[2]
         if module in SLOW or getattr(getattr(item, "callspec", None), "id", "") in SLOW:
             item.add_marker(pytest.mark.slow)
-        if module != "test_notebooks":
-            item.add_marker(pytest.mark.xdist_group("ports" if module in PORTS else module))
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests go to one worker, whose fixtures serve them all. (`--dist loadgroup` groups nothing under pytest 9.2: pytest-xdist #1386.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            name = Path(nodeid.split("::")[0]).stem
+            return nodeid if name == "test_notebooks" else "ports" if name in PORTS else name
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
