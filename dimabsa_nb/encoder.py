@@ -257,17 +257,11 @@ def _at_most(limit: int, sequences: list, rows: pd.DataFrame) -> tuple[list, pd.
     chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:limit])
     return [sequences[k] for k in chosen], rows.iloc[chosen]
 
-# %% ../nbs/13_encoder.ipynb #ac5e3d80
-def start_at_probe(model: RegressionEncoder,  # from `new_encoder`, changed in place
-    sequences: list[list[int]],  # inputs of the training rows
-    rows: pd.DataFrame,  # the training rows
-    internal: tuple[list[list[int]], pd.DataFrame],  # inputs and rows of the internal split
-    dtype: torch.dtype = torch.float32,  # of the forward pass
-    limit: int = 4000,  # rows that the probe reads, at most
-) -> float:  # the probe's error on the internal split
-    "Start projection and heads at a linear probe of the pretrained states."
+# %% ../nbs/13_encoder.ipynb #probe0001
+def _set_probe(model: RegressionEncoder, sequences: list[list[int]], rows: pd.DataFrame,
+               internal: tuple, dtype: torch.dtype) -> float:
+    "Set projection and heads to the best linear probe; its error on the internal split."
     names, fits = list(model.dimensions), []
-    sequences, rows = _at_most(limit, sequences, rows)
     states, held = (_pooled_states(model, ids, dtype=dtype) for ids in (sequences, internal[0]))
     _standardise_projection(model, states)
     projection = model.projection.to("cpu").eval()
@@ -277,6 +271,27 @@ def start_at_probe(model: RegressionEncoder,  # from `new_encoder`, changed in p
         values = 1 + 8 * torch.nn.functional.linear(held, weight, bias).sigmoid()
         fits.append((rmse_va(internal[1][names], values), weight, bias))
     error, model.regression.weight.data, model.regression.bias.data = min(fits, key=lambda f: f[0])
+    return error
+
+# %% ../nbs/13_encoder.ipynb #ac5e3d80
+def start_at_probe(model: RegressionEncoder,  # from `new_encoder`, changed in place
+    sequences: list[list[int]],  # inputs of the training rows
+    rows: pd.DataFrame,  # the training rows
+    internal: tuple[list[list[int]], pd.DataFrame],  # inputs and rows of the internal split
+    dtype: torch.dtype = torch.float32,  # of the forward pass
+    limit: int = 4000,  # rows that the probe reads, at most
+    kept: Path | None = None,  # a file that keeps the heads for an attempt that goes on
+) -> float:  # the probe's error on the internal split
+    "Start projection and heads at a linear probe of the pretrained states."
+    heads = lambda: {name: value for name, value in model.state_dict().items()
+                     if not name.startswith("backbone.")}
+    if kept is None or not kept.is_file():
+        error = _set_probe(model, *_at_most(limit, sequences, rows), internal, dtype)
+        if kept: _save_tensors(kept, heads() | {"error": torch.tensor(error, dtype=torch.float64)})
+    else:
+        tensors = read_tensors(kept, heads() | {"error": torch.zeros(())})
+        error = float(tensors.pop("error"))
+        model.load_state_dict(tensors, strict=False)
     model.to(next(model.backbone.parameters()).device)
     return error
 
