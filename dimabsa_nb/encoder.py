@@ -8,6 +8,7 @@ __all__ = ['encoder_choices', 'row_guidance', 'encoder_ids', 'RegressionEncoder'
 
 # %% ../nbs/13_encoder.ipynb #8d2d8669
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -117,6 +118,40 @@ class _FrozenStates(dict):
         self.left -= states.nbytes
         if self.left > 0: self[key] = states
         return states
+
+# %% ../nbs/13_encoder.ipynb #states01
+class _StatesOnDisk:
+    "States of known sequences after the frozen layers in a file: a CRC, and half precision."
+    def __init__(self, path: Path, sequences: list[tuple[int, ...]], layers: int, width: int):
+        self.layers, self.width = layers, width
+        sizes = [4 + 2 * width * len(sequence) for sequence in sequences]
+        self.places = dict(zip(sequences, np.cumsum([0, *sizes]).tolist()))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+        self.file = path.open("r+b", buffering=0)
+
+    def of(self, backbone: torch.nn.Module, sequence: list[int]) -> torch.Tensor:
+        "Read one sequence's states, or compute and write them."
+        place, size = self.places[tuple(sequence)], 2 * self.width * len(sequence)
+        self.file.seek(place)
+        check, states = self.file.read(4), self.file.read(size)
+        if len(states) < size or check != zlib.crc32(states).to_bytes(4, "little"):
+            states = lower_states(backbone, sequence, self.layers).half().numpy().tobytes()
+            self.file.seek(place)
+            self.file.write(zlib.crc32(states).to_bytes(4, "little") + states)
+        return torch.frombuffer(bytearray(states), dtype=torch.float16).view(-1, self.width).float()
+
+# %% ../nbs/13_encoder.ipynb #states02
+def _keep_on_disk(model: RegressionEncoder, sequences: list[list[int]], folder: Path,
+                  dtype: torch.dtype, limit: int = 2**30) -> None:
+    "Keep frozen layers' states in a file, if those of all inputs take more bytes than `limit`."
+    width, known = model.backbone.config.hidden_size, [*dict.fromkeys(map(tuple, sequences))]
+    if not isinstance(kept := model.frozen_states, _FrozenStates): return
+    if 2 * width * sum(map(len, known)) <= limit: return
+    frozen = {name: value for name, value in model.backbone.named_parameters()
+              if not value.requires_grad}
+    path = folder/f"{_fingerprint(frozen, known, kept.layers, str(dtype))}.states"
+    model.frozen_states = _StatesOnDisk(path, known, kept.layers, width)
 
 # %% ../nbs/13_encoder.ipynb #1e5bccfc
 def _mean_pool(states: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
@@ -315,22 +350,22 @@ def train_encoder(model: RegressionEncoder,  # from `new_encoder`
     folder: Path | str,  # for checkpoints
     learning_rate: float = 2e-5,  # section 3.2
     weight_decay: float = 0.01,  # section 3.2
-    warmup: float = 0.06,  # share of the steps, section 3.2
+    warmup: float = 0.06,  # share of steps, section 3.2
     decay: bool = True,  # to zero
     batch_size: int = 64,  # section 3.2
-    epochs: int = 3,  # as in the release
-    token_budget: int = 4096,  # tokens of one forward pass
-    seed: int = 42,  # of order and dropout
-    dtype: torch.dtype = torch.float32,  # of the forward pass
+    epochs: int = 3,  # the release's
+    token_budget: int = 4096,  # of one forward pass
+    seed: int = 42,  # of order, dropout
+    dtype: torch.dtype = torch.float32,  # of that pass
     every: float = 60.0,  # seconds to a checkpoint
-) -> dict[str, list[float] | int]:  # what `fit` returns
-    "Train, and keep the epoch with the lowest internal error (section 3.2)."
+) -> dict[str, list[float] | int]:  # of `fit`
+    "Train; keep the epoch with the lowest internal error (section 3.2)."
     order = [draw_epoch(sampling_weights(rows), batch_size, seed, k) for k in range(epochs)]
     backward, evaluate, data = _objective(model, sequences, rows, internal, order, token_budget,
                                           dtype)
     schedule = Schedule(epochs, len(order[0]), learning_rate, weight_decay, warmup, decay)
     history = fit(model, backward, schedule, folder, evaluate, seed, every, "encoder", data)
-    model.frozen_states = None
+    if isinstance(model.frozen_states, _FrozenStates): model.frozen_states = None
     return history
 
 # %% ../nbs/13_encoder.ipynb #7b7cc3b3
