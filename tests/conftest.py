@@ -15,7 +15,7 @@ COUNTS = Path(__file__).resolve().parents[1] / "results/tests/counts.json"  # sh
 
 
 def pytest_addoption(parser):
-    parser.addoption("--record", action="store_true", help=f"write what was tried and survived to {COUNTS}")
+    parser.addoption("--record", action="store_true", help=f"try slow things as often as docs/robustness.md says, and write what survived to {COUNTS}")
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +34,12 @@ def tally(request):
         from dimabsa_nb.core import write_json
         known = json.loads(COUNTS.read_text("utf-8")) if COUNTS.is_file() else {}
         write_json(COUNTS, known | {name: {"tried": tried[name], "survived": survived[name], **facts[name]} for name in tried})
+
+
+@pytest.fixture(scope="session")
+def times(request):
+    """How often something slow is tried: `times(20, 6)` is 20 where counts are recorded (`--record`), 6 elsewhere."""
+    return lambda recorded, usual: recorded if request.config.getoption("--record") else usual
 
 
 @pytest.fixture(scope="session")

@@ -123,18 +123,18 @@ def test_the_workflow_names_three_systems_and_three_pythons():
 
 
 @pytest.mark.slow
-def test_the_number_of_threads_moves_no_number(tmp_path, monkeypatch, tally):
+def test_the_number_of_threads_moves_no_number(tmp_path, monkeypatch, tally, times):
     """A small chain from corpus to tables with 1, 2 and 16 threads: no number moves further than `verify` allows between machines."""
     from test_faults import SMALL
     monkeypatch.setenv("DIMABSA_DTYPE", "float32")
     root = checkout(tmp_path)
     (root / "nbs/profiles/small.toml").write_text(SMALL, "utf-8")
     tables = {}
-    for threads in (1, 2, 16):
+    for threads in times((1, 2, 16), (1, 16)):
         monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
         dimabsa(root, "run", "small", "--name", f"threads-{threads}")
         tables[threads] = {path.relative_to(root / f"runs/threads-{threads}"): pd.read_csv(path) for path in sorted(root.glob(f"runs/threads-{threads}/*/results/**/*.csv"))}
-    for threads in (2, 16):
+    for threads in {*tables} - {1}:
         for path, frame in tables[1].items():
             with tally("Anyone's machine", "tables of 2 and 16 threads against those of 1") as facts:
                 other = tables[threads][path]
