@@ -12,7 +12,7 @@ WHOLE, EMPTY = (500, 1_500), (50_000, 100_000, 200_000)
 WORDS = "the lid battery keyboard is stiff warm good bad loud fan and but screen price awful great never again bought".split()
 RUN = "from dimabsa_nb.cli import app; app()"
 SMALL = "from dimabsa_nb import corpus; corpus._input_pieces.__defaults__ = (500,); " + RUN
-HOLLOW = "import numpy; from dimabsa_nb import encoder; encoder._predict_rows = lambda system, rows: numpy.full((len(rows), 2), 5.0); " + RUN
+HOLLOW = "import numpy; from unittest.mock import patch; patch('dimabsa_nb.encoder._predict_guided', lambda system, rows: numpy.full((len(rows), 2), 5.0)).start(); " + RUN
 
 
 def write_rows(path, count):
