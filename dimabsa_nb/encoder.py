@@ -145,8 +145,8 @@ class _StatesOnDisk:
 def _keep_on_disk(model: RegressionEncoder, sequences: list[list[int]], folder: Path,
                   dtype: torch.dtype, limit: int = 2**30) -> None:
     "Keep frozen layers' states in a file, if those of all inputs take more bytes than `limit`."
-    width, known = model.backbone.config.hidden_size, [*dict.fromkeys(map(tuple, sequences))]
     if not isinstance(kept := model.frozen_states, _FrozenStates): return
+    width, known = model.backbone.config.hidden_size, [*dict.fromkeys(map(tuple, sequences))]
     if 2 * width * sum(map(len, known)) <= limit: return
     frozen = {name: value for name, value in model.backbone.named_parameters()
               if not value.requires_grad}
