@@ -121,8 +121,8 @@ def seeds(reference: Reference) -> str:
     changing = [f"{name} ({texts.replace('|', ', ')})"
                 for name, texts in verdicts_by_run(reference).items()]
     verdict = f"depends on the run: {'; '.join(changing)}" if changing else "is the same in all"
-    return (f"Over {len(reference.runs)} runs with other seeds joint has "
-            f"{over_runs(reference, 'joint_rmse_va')}, separate "
+    return (f"Over {len(reference.runs)} runs of profile {reference.profile} with other seeds "
+            f"joint has {over_runs(reference, 'joint_rmse_va')}, separate "
             f"{over_runs(reference, 'separate_rmse_va')} (mean ± standard deviation); what the "
             f"interval of a difference says {verdict}.")
 
