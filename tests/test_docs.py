@@ -131,9 +131,9 @@ def test_parameters_are_explained_by_their_comments(toy):
 def test_a_paper_notebook_shows_what_its_run_published():
     record = record_of(REPOSITORY, "91_dataset")
     [shown] = committed_outputs(REPOSITORY, record, new_code_cell('print(write_table(table, out/"results/table1", caption))'))
-    assert "| Grand total |" in shown and "table1.csv </results/quick/table1.csv>" in shown
+    assert "| Grand total |" in shown and f"table1.csv </results/{record.profile}/table1.csv>" in shown
     assert committed_outputs(REPOSITORY, record, new_code_cell('write_captions(out/"figures/speed", captions)')) == []
-    with pytest.raises(UserError, match="is not what 91_dataset of profile quick recorded"):
+    with pytest.raises(UserError, match=f"is not what 91_dataset of profile {record.profile} recorded"):
         published(REPOSITORY, record.model_copy(update={"outputs": {}}), "results/table1.md")
     assert "finished 20" in record_note(REPOSITORY, chapter(REPOSITORY / "nbs/91_dataset.ipynb"))
     assert record_of(REPOSITORY, "99_nothing") is None
@@ -276,7 +276,7 @@ def elsewhere(tab, origin):
 def test_home(tab, site):
     tab.goto((site / "index.html").as_uri())
     assert tab.inner_text(".bd-article h1").startswith("dimabsa_nb")
-    joint = json.loads((REPOSITORY / "results/quick/records/92_main_results.json").read_text("utf-8"))["metrics"]["joint"]["rmse_va"]
+    joint = record_of(REPOSITORY, "92_main_results").metrics["joint"]["rmse_va"]
     assert f"{joint:.3f}" in tab.locator("table", has_text="joint (this run)").first.inner_text()
     figure = tab.locator(".bd-article img").first
     assert figure.bounding_box()["y"] < 400 and len(figure.get_attribute("alt")) > 20
@@ -424,7 +424,8 @@ def test_nothing_is_wider_than_400_pixels(visits):
 def test_figures_are_captioned_and_numbered(tab, site):
     tab.goto((site / "93_ablations.html").as_uri())
     captions = tab.locator("figure figcaption").all_inner_texts()
-    stems = json.loads((REPOSITORY / "figures/quick/captions.json").read_text("utf-8"))
+    profile = record_of(REPOSITORY, "93_ablations").profile
+    stems = json.loads((REPOSITORY / f"figures/{profile}/captions.json").read_text("utf-8"))
     assert len(captions) == len(stems) and all(re.match(r"Figure \d+ \w", caption) for caption in captions)
     assert len({caption.split()[1] for caption in captions}) == len(captions)
 
