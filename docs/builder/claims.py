@@ -154,7 +154,7 @@ def codecheck(root: Path) -> str:
     summary = (root / "results/claims/summary.md").read_text("utf-8").strip()
     return ("# What a CODECHECK needs: which files a reader should be able to make again, and "
             "how. Written by `make pages`.\n"
-            "# The files of results/claims and figures/claims, a minute: dimabsa run claims; all "
-            "others: make reproduce\n"
+            "# The files of results/PROFILE and figures/PROFILE: dimabsa run PROFILE; claims takes "
+            "a minute, quick is what make reproduce runs\n"
             f"# {summary}\n---\n" + yaml.safe_dump(facts, sort_keys=False, allow_unicode=True,
                                                     width=200))
