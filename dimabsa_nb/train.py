@@ -39,16 +39,15 @@ def choose_device(requested: str = "auto",  # "auto", or a name such as "cpu", "
                            "use auto, cpu, cuda or mps") from None
 
 # %% ../nbs/11_train.ipynb #952c9d28
-def _has_amx_bf16(cpuinfo: str | Path = "/proc/cpuinfo") -> bool:
-    "Can this CPU multiply bfloat16 matrices in hardware?"
-    path = Path(cpuinfo)
-    return path.exists() and "amx_bf16" in path.read_text("utf-8", errors="replace").split()
+_CPU_BF16 = {"amx_bf16": "AMX tiles", "avx512_bf16": "AVX-512"}
 
 def _has_bf16(device: torch.device) -> tuple[bool, str]:
     "Whether bfloat16 pays on this device, and why."
     if device.type == "cpu":
-        if _has_amx_bf16(): return True, "the CPU has AMX tiles for bfloat16"
-        return False, "the CPU has no AMX tiles, bfloat16 would be slower"
+        able = torch.cpu.get_capabilities()
+        for flag, words in _CPU_BF16.items():
+            if able.get(flag): return True, f"the CPU multiplies bfloat16 in {words}"
+        return False, "the CPU does not multiply bfloat16, which would be slower"
     if device.type != "cuda": return False, f"bfloat16 has not been measured on {device.type}"
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return True, "the GPU computes in bfloat16"
