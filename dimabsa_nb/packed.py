@@ -143,12 +143,15 @@ def _gather_blocks(states: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 def _attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor,
             scaling: float | None, dropout: float) -> torch.Tensor:
-    "(blocks * queries, heads, size): fused attention inside each block."
+    "(blocks * queries, heads, size): attention inside each block."
     blocks, heads, length, size = queries.shape
     groups = heads // keys.shape[1]
-    out = torch.nn.functional.scaled_dot_product_attention(
-        queries.reshape(blocks, keys.shape[1], groups * length, size), keys, values,
-        attn_mask=mask.repeat(1, 1, groups, 1), dropout_p=dropout, scale=scaling)
+    queries = queries.reshape(blocks, keys.shape[1], groups * length, size)
+    mask, scaling = mask.repeat(1, 1, groups, 1), size**-0.5 if scaling is None else scaling
+    if queries.dtype == torch.bfloat16 and queries.device.type == "cpu" and not dropout:
+        out = (queries * scaling @ keys.transpose(-1, -2) + mask).softmax(-1) @ values
+    else: out = torch.nn.functional.scaled_dot_product_attention(
+        queries, keys, values, attn_mask=mask, dropout_p=dropout, scale=scaling)
     return out.reshape(blocks, heads, length, size).transpose(1, 2).flatten(0, 1)
 
 # %% ../nbs/07_packed.ipynb #374da6b1

@@ -202,3 +202,12 @@ def test_gradient_through_flex_masks_is_the_plain_one(monkeypatch, plain, batch)
     model.gradient_checkpointing_enable({"use_reentrant": False})
     assert _coarse_backward(model, *batch, "valence", DIGITS, 90) == pytest.approx(loss, rel=1e-5)
     torch.testing.assert_close(gradient(model), expected, atol=2e-6, rtol=2e-4)
+
+
+def test_bfloat16_attention_on_a_cpu_is_the_fused_one():
+    torch.manual_seed(0)
+    states = [torch.randn(3, heads, 5, 8) for heads in (4, 2, 2)]
+    mask = packed._additive_mask(np.tril(np.ones((3, 5, 5), dtype=bool)), torch.float32)
+    fused, plain = (packed._attend(*(state.to(dtype) for state in (*states, mask)), None, 0.0).float()
+                    for dtype in (torch.float32, torch.bfloat16))
+    torch.testing.assert_close(plain, fused, atol=0.03, rtol=0.03)
