@@ -15,7 +15,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -134,7 +134,8 @@ def _install_atomically(folder: Path, place: Path) -> None:
 def _remove_leftovers(folder: Path, age: float = 86_400) -> None:
     "Remove the scratch folders of processes that were killed."
     for path in folder.glob(".*-*"):
-        if time.time() - path.stat().st_mtime > age: shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process has just tidied up its own
+            if time.time() - path.stat().st_mtime > age: shutil.rmtree(path, ignore_errors=True)
 
 # %% ../nbs/10_weights.ipynb #6bc2bf22
 def _cached_model(name: str, cache: str | Path | None = None) -> Path:
