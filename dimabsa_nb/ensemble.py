@@ -14,6 +14,7 @@ import torch
 from .core import read_json, write_json
 from .train import choose_device, choose_dtype
 from .encoder import System
+from .sampling import _source_folds
 from .regression import _load_member, _predict_regression
 
 # %% ../nbs/15_ensemble.ipynb #ens00005
@@ -36,11 +37,6 @@ def _weighted(members: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.einsum("rmd,md->rd", members, weights)
 
 # %% ../nbs/15_ensemble.ipynb #ens00009
-def _source_folds(sources: pd.Series, folds: int, seed: int) -> np.ndarray:
-    "(rows,) the fold of every row; rows of one source are in one."
-    group = pd.factorize(sources, sort=True)[0]
-    return (np.random.default_rng(seed).permutation(group.max() + 1) % folds)[group]
-
 def _is_gain(gains: np.ndarray, sources: pd.Series) -> bool:
     "Whether the mean gain is above zero by more than 1.96 standard errors over sources."
     summed = pd.Series(gains).groupby(sources.to_numpy()).sum()
@@ -54,7 +50,8 @@ def _weights_by_pair(members: np.ndarray,  # (rows, members, 2) predictions, hel
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:  # pair -> weights; (rows, 2) out-of-fold predictions
     "Weights of the pairs whose own weights pass the gate, and what the whole rule predicts."
     gold, found = rows[["valence", "arousal"]].to_numpy(), {}
-    fold, predicted = _source_folds(rows["source_id"], folds, seed), members.mean(1)
+    fold = _source_folds(rows["source_id"], folds, seed).to_numpy()
+    predicted = members.mean(1)
     for pair, here in rows.groupby("pair").indices.items():
         apart = predicted[here].copy()
         for k in range(folds):
