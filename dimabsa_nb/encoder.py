@@ -102,9 +102,13 @@ class RegressionEncoder(torch.nn.Module):
 
     def forward(self, sequences: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         "(n, dimensions) values y = 1 + 8 * sigmoid(z), and (n, dimensions, 3) bin logits."
-        projected = self.projection(self.pooled_dropout(_pooled(self, sequences)))
+        projected = self.projection(self.pooled_dropout(self._pooled(sequences)))
         return (1 + 8 * torch.sigmoid(self.regression(projected).float()),
                 self.bins(projected).float().unflatten(1, (-1, 3)))
+
+    def _pooled(self, sequences: list[list[int]]) -> torch.Tensor:
+        "The mean-pooled states of inputs."
+        return _mean_pool(*_states_of(self, sequences))
 
 # %% ../nbs/13_encoder.ipynb #1d1a5124
 class _FrozenStates(dict):
@@ -160,12 +164,12 @@ def _mean_pool(states: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
     summed = states.new_zeros(len(lengths), states.shape[1]).index_add(0, owner, states)
     return summed / lengths.unsqueeze(1).to(states.dtype)
 
-def _pooled(model: RegressionEncoder, sequences: list[list[int]]) -> torch.Tensor:
-    "The mean-pooled states of inputs."
-    if (kept := model.frozen_states) is None:
-        return _mean_pool(*sequence_states(model.backbone, sequences))
+def _states_of(model: RegressionEncoder,
+               sequences: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    "What `sequence_states` returns, from the frozen layers' states where they are kept."
+    if (kept := model.frozen_states) is None: return sequence_states(model.backbone, sequences)
     lower = [kept.of(model.backbone, sequence) for sequence in sequences]
-    return _mean_pool(*sequence_states(model.backbone, sequences, lower, kept.layers))
+    return sequence_states(model.backbone, sequences, lower, kept.layers)
 
 # %% ../nbs/13_encoder.ipynb #78aba32f
 def _freeze(model: RegressionEncoder, embeddings: bool, layers: int) -> None:
@@ -257,7 +261,7 @@ def predict_values(model: RegressionEncoder,  # from `new_encoder`
 def _pooled_states(model: RegressionEncoder, sequences: list[list[int]], token_budget: int = 8192,
                    dtype: torch.dtype = torch.float32) -> torch.Tensor:
     "Mean-pooled states of the backbone, in the order of the inputs."
-    return torch.from_numpy(_in_groups(model, sequences, lambda group: _pooled(model, group),
+    return torch.from_numpy(_in_groups(model, sequences, model._pooled,
                                        model.backbone.config.hidden_size, token_budget, dtype,
                                        "pooling"))
 

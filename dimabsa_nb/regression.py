@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from .core import UserError, read_json
+from .core import UserError, check_choice, read_json
 from .metrics import rmse_va
 from .packed import token_batches, trailing_states
 from .weights import _lasting_name, read_tensors, resolve
 from .train import (_accumulate, Schedule, _fingerprint, fit, _precision, progress,
     read_settings, _save_tensors, _trained_parameters, write_settings)
 from .coarse import _batch_backward, _causal_model, load_base, _tokenise_parts
-from dimabsa_nb.encoder import (RegressionEncoder, encoder_ids, new_encoder, start_at_mean,
-    start_at_probe)
+from .encoder import (RegressionEncoder, encoder_ids, _mean_pool, new_encoder,
+    start_at_mean, start_at_probe, _states_of)
 
 # %% ../nbs/14_regression.ipynb #reg00005
 def _regression_ids(rows: pd.DataFrame,  # columns text, aspect
@@ -60,20 +60,56 @@ def _is_causal(base: str) -> bool:
     config = read_json(resolve(base)/"config.json", "fetch the model again")
     return any("CausalLM" in name for name in config.get("architectures", []))
 
+# %% ../nbs/14_regression.ipynb #regmen02
+class _Mention(list):
+    "The token ids of a text, and from where to where they mention an aspect."
+    def __init__(self, ids: list[int], span: tuple[int, int]):
+        super().__init__(ids)
+        self.span = span
+
+def _mention_ids(rows: pd.DataFrame, tokenizer, max_length: int = 384) -> list[_Mention]:
+    "Texts behind E5's own prefix, with the first mention of each row's aspect."
+    coded = tokenizer([f"query: {text}" for text in rows["text"]], truncation=True,
+                      max_length=max_length, return_offsets_mapping=True)
+    found = []
+    for row, ids, places in zip(rows.itertuples(), coded["input_ids"], coded["offset_mapping"]):
+        start = row.text.find(str(row.aspect)) + len("query: ")
+        end = start + len(str(row.aspect)) if str(row.aspect) in row.text else 0
+        inside = [k for k, (first, last) in enumerate(places) if start < last and first < end]
+        found.append(_Mention(ids, (inside[0], inside[-1] + 1) if inside else (0, len(ids))))
+    return found
+
+# %% ../nbs/14_regression.ipynb #regmen03
+class _MentionEncoder(_PlainEncoder):
+    "It reads a text once for all aspects, and pools the text and each aspect's mention."
+    def _pooled(self, sequences: list[_Mention]) -> torch.Tensor:
+        "Half the mean state of the text, half that of the mention."
+        texts = {text: k for k, text in enumerate(dict.fromkeys(map(tuple, sequences)))}
+        states, owner = _states_of(self, [list(text) for text in texts])
+        starts = np.cumsum([0, *map(len, texts)])
+        own = torch.tensor([texts[tuple(ids)] for ids in sequences], device=owner.device)
+        tokens = [torch.arange(*ids.span) + int(starts[texts[tuple(ids)]]) for ids in sequences]
+        of_row = torch.repeat_interleave(torch.tensor([len(some) for some in tokens]))
+        mentions = _mean_pool(states[torch.cat(tokens).to(owner.device)], of_row.to(owner.device))
+        return (_mean_pool(states, owner)[own] + mentions) / 2
+
 # %% ../nbs/14_regression.ipynb #reg0001e
 def _new_member(base: str,  # as `weights.resolve` knows it
     seed: int = 42,  # of the new weights
     frozen_layers: int = 0, max_length: int = 384,  # untrained, from below; tokens of an input
+    pooling: str = "mean",  # of an encoder: its input, or, "mention", text and mention
 ) -> tuple:  # a model with two outputs, and rows -> token ids
     "A pretrained model that regresses both values, and how it reads rows."
+    check_choice("pooling", pooling, ("mean", "mention"))
     if _is_causal(base):
         causal, tokenizer = load_base(base)
         model = RegressionDecoder(causal, seed, frozen_layers)
         return model, lambda rows: _regression_ids(rows, tokenizer, max_length)
     model, tokenizer = new_encoder(base, "joint", 0.1, 0.0, True, frozen_layers, seed, 0.0,
                                    max_length)
-    model.__class__ = _PlainEncoder
+    model.__class__ = _MentionEncoder if pooling == "mention" else _PlainEncoder
     model.bins.requires_grad_(False)
+    if pooling == "mention": return model, lambda rows: _mention_ids(rows, tokenizer, max_length)
     return model, lambda rows: encoder_ids(rows, "joint", {}, tokenizer, max_length)
 
 # %% ../nbs/14_regression.ipynb #reg00013
@@ -159,7 +195,7 @@ def _start_member(model: torch.nn.Module, *data) -> None:
     else: start_at_mean(model, data[1])
 
 # %% ../nbs/14_regression.ipynb #reg00022
-_SETTINGS = "base", "max_length", "frozen_layers"
+_SETTINGS = "base", "max_length", "frozen_layers", "pooling"
 
 def _save_member(model: torch.nn.Module, folder: Path | str, settings: dict[str, object]) -> None:
     "Round a trained member to half precision, in memory and on disk. Settings: `_SETTINGS`."
@@ -175,7 +211,7 @@ def _load_member(folder: Path | str) -> tuple:
     folder = Path(folder)
     settings = read_settings(folder/"regression.json", _SETTINGS, "39_train_regression")
     model, ids_of = _new_member(settings["base"], 0, settings["frozen_layers"],
-                                settings["max_length"])
+                                settings["max_length"], settings["pooling"])
     wanted = _trained_parameters(model)
     for name, value in read_tensors(folder/"model.safetensors", wanted).items():
         wanted[name].data.copy_(value)
