@@ -106,8 +106,8 @@ class RegressionEncoder(torch.nn.Module):
         return (1 + 8 * torch.sigmoid(self.regression(projected).float()),
                 self.bins(projected).float().unflatten(1, (-1, 3)))
 
-    def _pooled(self, sequences: list[list[int]]) -> torch.Tensor:
-        "The mean-pooled states of inputs."
+    def _pooled(self, sequences: list) -> torch.Tensor:
+        "The mean-pooled states."
         return _mean_pool(*_states_of(self, sequences))
 
 # %% ../nbs/13_encoder.ipynb #1d1a5124

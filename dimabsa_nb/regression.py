@@ -67,6 +67,7 @@ class _Mention(list):
         super().__init__(ids)
         self.span = span
 
+# %% ../nbs/14_regression.ipynb #regmen06
 def _mention_ids(rows: pd.DataFrame, tokenizer, max_length: int = 384) -> list[_Mention]:
     "Texts behind E5's own prefix, with the first mention of each row's aspect."
     coded = tokenizer([f"query: {text}" for text in rows["text"]], truncation=True,
@@ -93,24 +94,30 @@ class _MentionEncoder(_PlainEncoder):
         mentions = _mean_pool(states[torch.cat(tokens).to(owner.device)], of_row.to(owner.device))
         return (_mean_pool(states, owner)[own] + mentions) / 2
 
+# %% ../nbs/14_regression.ipynb #regmen07
+def _plain_ids(rows: pd.DataFrame, tokenizer, max_length: int = 384) -> list[list[int]]:
+    "The paper's inputs of an encoder, without guidance."
+    return encoder_ids(rows, "joint", {}, tokenizer, max_length)
+
+# of an encoder: its whole input, or its text and the aspect's mention
+_POOLING = {"mean": (_PlainEncoder, _plain_ids), "mention": (_MentionEncoder, _mention_ids)}
+
 # %% ../nbs/14_regression.ipynb #reg0001e
 def _new_member(base: str,  # as `weights.resolve` knows it
-    seed: int = 42,  # of the new weights
-    frozen_layers: int = 0, max_length: int = 384,  # untrained, from below; tokens of an input
-    pooling: str = "mean",  # of an encoder: its input, or, "mention", text and mention
+    seed: int = 42, frozen_layers: int = 0,  # of the new weights; untrained, from below
+    max_length: int = 384, pooling: str = "mean",  # tokens of an input; of `_POOLING`
 ) -> tuple:  # a model with two outputs, and rows -> token ids
     "A pretrained model that regresses both values, and how it reads rows."
-    check_choice("pooling", pooling, ("mean", "mention"))
+    kind, ids_of = _POOLING[check_choice("pooling", pooling, _POOLING)]
     if _is_causal(base):
         causal, tokenizer = load_base(base)
-        model = RegressionDecoder(causal, seed, frozen_layers)
-        return model, lambda rows: _regression_ids(rows, tokenizer, max_length)
-    model, tokenizer = new_encoder(base, "joint", 0.1, 0.0, True, frozen_layers, seed, 0.0,
-                                   max_length)
-    model.__class__ = _MentionEncoder if pooling == "mention" else _PlainEncoder
-    model.bins.requires_grad_(False)
-    if pooling == "mention": return model, lambda rows: _mention_ids(rows, tokenizer, max_length)
-    return model, lambda rows: encoder_ids(rows, "joint", {}, tokenizer, max_length)
+        model, ids_of = RegressionDecoder(causal, seed, frozen_layers), _regression_ids
+    else:
+        settings = {"seed": seed, "frozen_layers": frozen_layers, "max_length": max_length}
+        model, tokenizer = new_encoder(base, "joint", 0.1, 0.0, True, **settings)
+        model.__class__ = kind
+        model.bins.requires_grad_(False)
+    return model, lambda rows: ids_of(rows, tokenizer, max_length)
 
 # %% ../nbs/14_regression.ipynb #reg00013
 def _shuffle_texts(texts: pd.Series,  # (rows,) each row's text
