@@ -25,6 +25,7 @@ from .weights import (_lasting_name, loading, load_pretrained, _quieten_transfor
     read_tensors, resolve)
 from .train import (_accumulate, Schedule, _fingerprint, fit, read_settings,
     _stream_rows, write_settings)
+from .layers import _LAYERS, _load_layers, _mixed, _save_layers, _train_upper, _use_layers
 
 # %% ../nbs/12_coarse.ipynb #0d5cee79
 def _add_answer_token(model, tokenizer, faithful_to: str = "paper") -> None:
@@ -121,7 +122,8 @@ def _answer_states(model, prompts: list[list[int]]) -> torch.Tensor:
     "The state at the answer position of every prompt, (prompts, hidden size)."
     causal = _causal_model(model)
     packed = causal.config._attn_implementation == ATTENTION_NAME
-    return (trailing_states if packed else trailing_states_padded)(causal.base_model, prompts)
+    states_of = trailing_states if packed else trailing_states_padded
+    with _mixed(causal): return states_of(causal.base_model, prompts)
 
 # %% ../nbs/12_coarse.ipynb #3f8e8azy
 def _logits_at(model, states: torch.Tensor, digits: list[int]) -> torch.Tensor:
@@ -214,12 +216,13 @@ def _use_fast_lora(model: torch.nn.Module) -> torch.nn.Module:
 
 # %% ../nbs/12_coarse.ipynb #3258f824
 def add_lora(model: torch.nn.Module,  # a causal language model
-    rank: int = 16,  # section 3.1
+    rank: int = 16,  # section 3.1; 0: the upper layers are trained whole, see 11_layers
     alpha: int = 32,  # section 3.1
     dropout: float = 0.05,  # section 3.1; drawn once per shared token, not once per prompt
     seed: int = 0,  # of the adapter's initial weights
-) -> torch.nn.Module:  # the PEFT model
+) -> torch.nn.Module:  # the PEFT model; with rank 0 the model itself
     "LoRA on the seven attention and MLP projections (section 3.1)."
+    if rank == 0: return _train_upper(model)
     from peft import LoraConfig, get_peft_model
     torch.manual_seed(seed)
     projections = "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj".split()
@@ -317,7 +320,9 @@ def _tokenise_in_pieces(rows: pd.DataFrame, *settings, **named) -> list[np.ndarr
 
 def _extraction_digest(model, prompts: list[np.ndarray], numbers: list[int], *settings) -> str:
     "What decides an extraction's outcome: the adapter, the prompts, the rows and the settings."
-    inputs = {name: value for name, value in model.named_parameters() if "lora_" in name}
+    layers = next(iter(getattr(model, "layer_sets", {}).values()), ())
+    inputs = {name: value for name, value in model.named_parameters()
+              if "lora_" in name or name in layers}
     inputs |= {"prompts": torch.from_numpy(np.concatenate([np.zeros(0, np.int32), *prompts])),
                "lengths": torch.tensor([len(ids) for ids in prompts])}
     return _fingerprint(inputs, numbers, *settings, str(model.dtype))
@@ -344,14 +349,16 @@ def extract(model: torch.nn.Module,  # the causal language model, best with its 
     return frame
 
 # %% ../nbs/12_coarse.ipynb #d1a0be71
-def save_adapter(model: torch.nn.Module,  # the PEFT model
+def save_adapter(model: torch.nn.Module,  # from `add_lora`, trained
     folder: Path | str,  # to write
     settings: dict[str, object],  # model, dimension, max_length, faithful_to
 ) -> None:
     "Save a trained adapter and the settings to use it with."
     base = _lasting_name(settings["model"])
-    model.peft_config[model.active_adapter].base_model_name_or_path = base
-    model.save_pretrained(Path(folder), save_embedding_layers=False)
+    if hasattr(model, "peft_config"):
+        model.peft_config[model.active_adapter].base_model_name_or_path = base
+        model.save_pretrained(Path(folder), save_embedding_layers=False)
+    else: _save_layers(model, folder)
     write_settings(Path(folder)/"coarse.json", settings | {"model": base})
 
 # %% ../nbs/12_coarse.ipynb #73dbb799
@@ -359,10 +366,11 @@ def _adapter_settings(folder: Path | str) -> dict[str, object]:
     "What an adapter was trained for; its files must be there."
     settings = read_settings(Path(folder)/"coarse.json",
                              ("model", "dimension", "max_length", "faithful_to"), "31_train_coarse")
+    if Path(folder, _LAYERS).exists(): return settings | {"parts": "upper layers"}
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not Path(folder, name).exists():
             raise UserError(f"{folder}: holds no {name}; train again, or copy the folder again")
-    return settings
+    return settings | {"parts": "LoRA"}
 
 def _load_adapter(model: torch.nn.Module, folder: Path | str, name: str) -> torch.nn.Module:
     "The PEFT model with one more adapter, whole and finite."
@@ -382,25 +390,27 @@ def load_adapters(folders: dict[str, Path | str],  # dimension -> adapter folder
 ) -> tuple[torch.nn.Module, object, dict[str, dict]]:  # model, tokenizer, dimension -> settings
     "One base model, several adapters. Raises UserError if one is incomplete or their bases differ."
     settings = {dimension: _adapter_settings(folder) for dimension, folder in folders.items()}
-    names, sources = ({of_one[key] for of_one in settings.values()}
-                      for key in ("model", "faithful_to"))
-    for what, found in (("base models", names), ("sources", sources)):
+    names, sources, parts = ({of_one[key] for of_one in settings.values()}
+                             for key in ("model", "faithful_to", "parts"))
+    for what, found in (("base models", names), ("sources", sources), ("parts", parts)):
         if len(found) > 1: raise UserError(f"the adapters were trained on different {what}: "
                                            f"{', '.join(sorted(found))}; give adapters of one")
     base, tokenizer = load_base(names.pop(), dtype, device, attention, sources.pop())
+    if "LoRA" not in parts: return _load_layers(base, folders).eval(), tokenizer, settings
     for dimension, folder in folders.items(): base = _load_adapter(base, folder, dimension)
     return _use_fast_lora(base).eval(), tokenizer, settings
 
 # %% ../nbs/12_coarse.ipynb #5a20f8f4
 @contextmanager
-def merged_adapter(model: torch.nn.Module,  # a PEFT model
+def merged_adapter(model: torch.nn.Module,  # from `add_lora` or `load_adapters`
 ) -> Iterator[None]:  # for a with statement
     "Merge the active adapter into a float32 base meanwhile; bfloat16 would round it away."
-    if merged := model.dtype == torch.float32: model.merge_adapter(model.active_adapters)
+    if merged := hasattr(model, "merge_adapter") and model.dtype == torch.float32:
+        model.merge_adapter(model.active_adapters)
     try: yield
     finally: merged and model.unmerge_adapter()
 
-def extract_merged(model: torch.nn.Module,  # the PEFT model of `load_adapters`
+def extract_merged(model: torch.nn.Module,  # of `load_adapters`
     tokenizer,  # its tokenizer
     rows: pd.DataFrame,  # as for `extract`
     dimension: str,  # the adapter to use
@@ -409,7 +419,7 @@ def extract_merged(model: torch.nn.Module,  # the PEFT model of `load_adapters`
     token_budget: int = 2048,  # tokens of one forward pass
 ) -> pd.DataFrame:  # columns row and probabilities
     "`extract` with one adapter, as `merged_adapter` has it."
-    model.set_adapter(dimension)
+    (_use_layers if hasattr(model, "layer_sets") else type(model).set_adapter)(model, dimension)
     with merged_adapter(model):
         return extract(model, tokenizer, rows, dimension, path, settings["max_length"],
                        token_budget, settings["faithful_to"])
