@@ -8,7 +8,6 @@ __all__ = []
 # %% ../nbs/11_layers.ipynb #lay00003
 from pathlib import Path
 import torch
-from .train import _save_tensors, _trained_parameters
 from .weights import read_tensors
 
 # %% ../nbs/11_layers.ipynb #lay00006
@@ -32,10 +31,10 @@ def _mixed(model: torch.nn.Module) -> torch.autocast:
 # %% ../nbs/11_layers.ipynb #lay00011
 _LAYERS = "layers.safetensors"
 
-def _save_layers(model: torch.nn.Module, folder: Path | str) -> None:
-    "Write the trained weights."
-    tensors = {name: value.data.half() for name, value in _trained_parameters(model).items()}
-    _save_tensors(Path(folder)/_LAYERS, tensors)
+def _trained_layers(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    "The trained weights in half precision, to be saved as `_LAYERS`."
+    return {name: value.data.half() for name, value in model.named_parameters()
+            if value.requires_grad}
 
 def _load_layers(model: torch.nn.Module, folders: dict[str, Path | str]) -> torch.nn.Module:
     "Put sets of trained weights beside a model, by name; raises UserError for a damaged file."

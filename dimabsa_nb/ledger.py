@@ -253,7 +253,7 @@ def _encoder_ends() -> tuple[str, int]:
     torch.nn.Module.__init__(model)
     model.pooled_dropout = model.projection = model.regression = torch.nn.Identity()
     model.bins = torch.nn.Linear(2, 6)
-    with patch.object(encoder, "_pooled", lambda *_: torch.tensor([[-1e4, 1e4]])):
+    with patch.object(encoder.RegressionEncoder, "_pooled", lambda *_: torch.tensor([[-1e4, 1e4]])):
         values, bins = model([])
     return "–".join(f"{value:g}" for value in values[0]), bins.shape[-1]
 
