@@ -158,9 +158,9 @@ def _frontier_figure(points: pd.DataFrame,  # kind, label, hours, error
         joined = kind == "mean of members"
         axes[0, 0].plot(of_one["hours"], of_one["error"], label=kind,
                         **{**style, "linestyle": "-" if joined else "none"})
-        for point in of_one.itertuples():
-            axes[0, 0].annotate(point.label, (point.hours, point.error), xytext=(4, 4),
-                                textcoords="offset points", fontsize=7)
+        for k, point in enumerate(of_one.itertuples()):
+            axes[0, 0].annotate(point.label, (point.hours, point.error), fontsize=7,
+                                xytext=(4, -11 if k % 2 else 5), textcoords="offset points")
     for name, error in lines.items():
         axes[0, 0].axhline(error, color="0.6", linewidth=0.8)
         axes[0, 0].annotate(f"{name} {error:.3f}", (0, error), xytext=(2, 2),
