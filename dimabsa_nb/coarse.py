@@ -24,9 +24,8 @@ from .packed import (ATTENTION_NAME, token_batches, trailing_states,
 from .weights import (_lasting_name, loading, load_pretrained, _quieten_transformers,
     read_tensors, resolve)
 from .train import (_accumulate, Schedule, _fingerprint, fit, read_settings,
-    _save_tensors, _stream_rows, write_settings)
-from dimabsa_nb.layers import (_LAYERS, _load_layers, _mixed, _trained_layers, _train_upper,
-    _use_layers)
+    _half_weights, _save_tensors, _stream_rows, write_settings)
+from .layers import _LAYERS, _load_layers, _mixed, _train_upper, _use_layers
 
 # %% ../nbs/12_coarse.ipynb #0d5cee79
 def _add_answer_token(model, tokenizer, faithful_to: str = "paper") -> None:
@@ -359,7 +358,7 @@ def save_adapter(model: torch.nn.Module,  # from `add_lora`, trained
     if hasattr(model, "peft_config"):
         model.peft_config[model.active_adapter].base_model_name_or_path = base
         model.save_pretrained(Path(folder), save_embedding_layers=False)
-    else: _save_tensors(Path(folder)/_LAYERS, _trained_layers(model))
+    else: _save_tensors(Path(folder)/_LAYERS, _half_weights(model))
     write_settings(Path(folder)/"coarse.json", settings | {"model": base})
 
 # %% ../nbs/12_coarse.ipynb #73dbb799

@@ -31,11 +31,6 @@ def _mixed(model: torch.nn.Module) -> torch.autocast:
 # %% ../nbs/11_layers.ipynb #lay00011
 _LAYERS = "layers.safetensors"
 
-def _trained_layers(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    "The trained weights in half precision, to be saved as `_LAYERS`."
-    return {name: value.data.half() for name, value in model.named_parameters()
-            if value.requires_grad}
-
 def _load_layers(model: torch.nn.Module, folders: dict[str, Path | str]) -> torch.nn.Module:
     "Put sets of trained weights beside a model, by name; raises UserError for a damaged file."
     inside = {id(value) for part in _upper_parts(model) for value in part.parameters()}

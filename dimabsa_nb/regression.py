@@ -14,8 +14,8 @@ from .core import UserError, check_choice, read_json
 from .metrics import rmse_va
 from .packed import token_batches, trailing_states
 from .weights import _lasting_name, read_tensors, resolve
-from .train import (_accumulate, Schedule, _fingerprint, fit, _precision, progress,
-    read_settings, _save_tensors, _trained_parameters, write_settings)
+from .train import (_accumulate, Schedule, _fingerprint, fit, _half_weights, _precision,
+    progress, read_settings, _save_tensors, _trained_parameters, write_settings)
 from .coarse import _batch_backward, _causal_model, load_base, _tokenise_parts
 from .encoder import (RegressionEncoder, encoder_ids, _mean_pool, new_encoder,
     start_at_mean, start_at_probe, _states_of)
@@ -206,7 +206,7 @@ _SETTINGS = "base", "max_length", "frozen_layers", "pooling"
 
 def _save_member(model: torch.nn.Module, folder: Path | str, settings: dict[str, object]) -> None:
     "Round a trained member to half precision, in memory and on disk. Settings: `_SETTINGS`."
-    tensors = {name: value.data.half() for name, value in _trained_parameters(model).items()}
+    tensors = _half_weights(model)
     for name, value in _trained_parameters(model).items(): value.data.copy_(tensors[name])
     _save_tensors(Path(folder)/"model.safetensors", tensors)
     write_settings(Path(folder)/"regression.json",

@@ -144,6 +144,11 @@ def _save_tensors(path: Path, tensors: dict[str, torch.Tensor],
               metadata)
     partial.replace(path)
 
+# %% ../nbs/11_train.ipynb #trhalf01
+def _half_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    "The trained parameters' values in half precision."
+    return {name: value.data.half() for name, value in _trained_parameters(model).items()}
+
 # %% ../nbs/11_train.ipynb #c545b417
 def _fingerprint(tensors: dict[str, torch.Tensor], *settings) -> str:
     "One digest of tensors and settings."
