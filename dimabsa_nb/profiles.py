@@ -83,10 +83,12 @@ def _check_parameter(name: str, known: dict, key: str, value):
 def _assign_settings(known: dict[str, dict], settings: dict) -> dict[str, dict]:
     "Bring settings to the stages they are meant for, the general before the particular."
     assigned = {name: {} for name in known}
-    order = sorted(settings.items(), key=lambda item: (isinstance(item[1], dict), "@" in item[0]))
+    order = sorted(settings.items(), key=lambda item: (
+        isinstance(item[1], dict), "@" in item[0], item[0] in known))
     for key, value in order:
         if isinstance(value, dict):
-            takers, values = [name for name in known if key in (name, name.split("@")[0])], value
+            takers, values = [key] if key in known else [ # else a kind: all that begin with it
+                name for name in known if name.startswith((f"{key}@", f"{key}-"))], value
         else: takers, values = [name for name in known if key in known[name]], {key: value}
         if not takers:
             stages = sorted({*known, *(name.split("@")[0] for name in known)})

@@ -14,17 +14,14 @@ _MEMBERS = {f"39_train_regression@{kind}-{seed}": {"seed": seed}
 _ROAD = {**_MEMBERS, "39_weigh_members": {}, "99_second_road": {}}
 
 # %% ../nbs/16_stages.ipynb #stgabl01
-# an encoder trained on the coarse models' own rows, with guidance in sample and out of fold
-_IN_SAMPLE = {
+# an encoder whose guidance on training rows is of coarse models that did not see them
+_OUT_OF_FOLD = {
     **{f"31_train_coarse@{name}-fold-{k}": {"dimension": name, "fold": [k, 2]}
        for name in ("valence", "arousal") for k in (0, 1)},
-    "32_extract_guidance@in-sample": {"own_rows": True, "beside": "32_extract_guidance"},
     **{f"32_extract_guidance@fold-{k}": {
-        "valence": f"31_train_coarse@valence-fold-{k}", "own_rows": True, "fold": [k, 2],
+        "valence": f"31_train_coarse@valence-fold-{k}", "fold": [k, 2],
         "arousal": f"31_train_coarse@arousal-fold-{k}",
         "beside": f"32_extract_guidance{'@fold-0' * k}"} for k in (0, 1)},
-    "33_train_encoder@joint-in-sample": {
-        "variant": "joint", "extract_guidance": "32_extract_guidance@in-sample"},
     "33_train_encoder@joint-out-of-fold": {
         "variant": "joint", "extract_guidance": "32_extract_guidance@fold-1"}}
 
@@ -39,7 +36,7 @@ _ABLATIONS = {
     **{f"33_train_encoder@{name}-bins": {"variant": name, "guidance": "bins"}
        for name in _ENCODERS},
     "33_train_encoder@joint-none": {"variant": "joint", "guidance": "none"},
-    **_IN_SAMPLE,
+    **_OUT_OF_FOLD,
     **{f"38_curve_coarse@{name}-{rows or 'all'}": {"dimension": name, "rows": rows}
        for name in ("valence", "arousal") for rows in _SIZES},
     **{f"38_curve_encoder@joint-{rows or 'all'}": {"variant": "joint", "rows": rows}
