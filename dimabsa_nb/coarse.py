@@ -25,7 +25,7 @@ from .weights import (_lasting_name, loading, load_pretrained, _quieten_transfor
     read_tensors, resolve)
 from .train import (_accumulate, Schedule, _fingerprint, fit, read_settings,
     _half_weights, _save_tensors, _stream_rows, write_settings)
-from .layers import _LAYERS, _load_layers, _mixed, _train_upper, _use_layers
+from .layers import _LAYERS, _load_layers, _mixed, _round_upper, _train_upper, _use_layers
 
 # %% ../nbs/12_coarse.ipynb #0d5cee79
 def _add_answer_token(model, tokenizer, faithful_to: str = "paper") -> None:
@@ -404,8 +404,12 @@ def load_adapters(folders: dict[str, Path | str],  # dimension -> adapter folder
 @contextmanager
 def merged_adapter(model: torch.nn.Module,  # from `add_lora` or `load_adapters`
 ) -> Iterator[None]:  # for a with statement
-    "Merge the active adapter into a float32 base meanwhile; bfloat16 would round it away."
-    if merged := hasattr(model, "merge_adapter") and model.dtype == torch.float32:
+    """Merge the active adapter into a float32 base meanwhile; bfloat16 would round it away.
+
+    Upper layers that were trained whole are rounded to the base's precision, for good."""
+    is_adapted = hasattr(model, "merge_adapter")
+    if not is_adapted: _round_upper(model)
+    if merged := is_adapted and model.dtype == torch.float32:
         model.merge_adapter(model.active_adapters)
     try: yield
     finally: merged and model.unmerge_adapter()

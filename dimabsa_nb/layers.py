@@ -22,6 +22,10 @@ def _train_upper(model: torch.nn.Module) -> torch.nn.Module:
     for part in _upper_parts(model): part.float().requires_grad_(True)
     return model
 
+def _round_upper(model: torch.nn.Module) -> None:
+    "Bring trained parts back to the precision of the model, for good: a use without `_mixed`."
+    for part in _upper_parts(model): part.to(model.get_input_embeddings().weight.dtype)
+
 # %% ../nbs/11_layers.ipynb #lay00007
 def _mixed(model: torch.nn.Module) -> torch.autocast:
     "Autocast to the embeddings' precision, where the layers are trained in another one."

@@ -50,13 +50,13 @@ _STAGES = {
     **{f"31_train_coarse@{name}": {"dimension": name} for name in ("valence", "arousal")},
     "32_extract_guidance": {},
     **{f"33_train_encoder@{name}": {"variant": name} for name in _ENCODERS},
-    **{f"34_screen_model@{slot}": {"slot": slot} for slot in _SLOTS},
+    **{f"34_screen_model@{slot}": {} for slot in _SLOTS},
     "35_ablate_emoloom": {},
     **{f"36_run_benchmark@{what}": {"what": what}
        for what in ("extraction", "training", "aspects", "encoder", "accuracy", "rows",
                     "emoloom")},
     **{f"37_prompt_llm@{shots}": {"shots": shots} for shots in ("zero-shot", "one-shot")},
-    **{f"38_guide_encoder@guide-{slot}": {"slot": f"guide-{slot}"} for slot in _SLOTS},
+    **{f"38_guide_encoder@guide-{slot}": {} for slot in _SLOTS},
     **_ROAD,
     "91_dataset": {}, "92_main_results": {}, "93_ablations": {}, "94_speed": {},
     "95_screening": {}, "96_claims": {}}

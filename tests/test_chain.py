@@ -120,7 +120,7 @@ def test_ablations_answer_what_has_run(undisturbed, tmp_path):
     assert settings[only[2]]["upstream"].keys() >= {"31_train_coarse@arousal-hard"}
     rows = read_jsonl(root / f"runs/smoke/{only[2]}/arousal.jsonl")
     assert len(rows) < len(read_jsonl(root / "runs/smoke/32_extract_guidance/arousal.jsonl"))
-    assert "not run" not in verdicts["does out-of-fold guidance in training help?"]
+    assert "not run" not in verdicts["does out-of-fold guidance help?"]
     usual, second = (read_jsonl(root / f"runs/smoke/32_extract_guidance{name}/valence.jsonl").set_index("row")["probabilities"]
                      for name in ("", "@fold-1"))
     prepared = read_jsonl(root / "runs/smoke/30_prepare_rows/rows.jsonl")

@@ -8,6 +8,7 @@ __all__ = ['ABLATED', 'write_baselines', 'phase_counts', 'check_size', 'coarse_s
 
 # %% ../../nbs/26_emoloom_screening.ipynb #7fdcbcc0
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
@@ -91,36 +92,35 @@ def _ask_digits(model, tokenizer, rows: pd.DataFrame, dimension: str, phase: str
     return coarse_quality(coarse_frame(dimension, rows, answers), rows[f"constant_{dimension}"])
 
 # %% ../../nbs/26_emoloom_screening.ipynb #f03da7d0
-def screen_digits(base,  # a causal language model with the packed attention
-    tokenizer,  # its tokenizer
+def screen_digits(load: Callable[[], tuple],  # loads the model and its tokenizer
     train: pd.DataFrame,  # training rows of `coarse_sets`
     rows: pd.DataFrame,  # asked rows of `coarse_sets`
     out: str | Path,  # the folder of the candidate
     clock: Clock,  # the budget; what it leaves no time for is missing
     seed: int = 42,  # of adapter, order and dropout
+    rank: int = 16,  # of `coarse.add_lora`
     **settings,  # learning_rate, batch_size, epochs of `coarse.train_coarse`
 ) -> dict[str, dict]:  # phase -> dimension -> see `report.coarse_quality`
     "Screen a candidate for the coarse task, zero-shot and after a short training."
-    quality = {"zero-shot": {}, "trained": {}}
+    (base, tokenizer), quality = load(), {"zero-shot": {}, "trained": {}}
     ask = lambda model, *of: _ask_digits(model, tokenizer, rows, *of, out, clock)
     for dimension in DIGITS:
         if not clock.is_spent(): quality["zero-shot"][dimension] = ask(base, dimension, "zero-shot")
     for dimension in DIGITS:
         if clock.is_spent(): continue
         clock.lap(f"training, coarse {dimension}")
-        tuned = add_lora(base, seed=seed)
+        tuned = add_lora(load()[0], rank, seed=seed)
         train_coarse(tuned, tokenizer, train, dimension, Path(out)/"checkpoint"/dimension,
                      seed=seed, **settings)
         quality["trained"][dimension] = ask(tuned, dimension, "trained")
-        base = tuned.unload()
     return quality
 
 # %% ../../nbs/26_emoloom_screening.ipynb #68a795e4
-def candidate_guidance(base,  # a causal language model with the packed attention
-    tokenizer,  # its tokenizer
+def candidate_guidance(load: Callable[[], tuple],  # loads the model and its tokenizer
     rows: pd.DataFrame,  # the rows that `30_prepare_rows` wrote
     out: str | Path,  # for checkpoints and distributions
     seed: int = 42,  # of adapter, order and dropout
+    rank: int = 16,  # of `coarse.add_lora`
     **settings,  # learning_rate, batch_size, epochs of `coarse.train_coarse`
 ) -> dict[str, pd.DataFrame]:  # dimension -> row, probabilities of every row with a role
     "Train both coarse LLMs of a candidate and ask them; resumes at a checkpoint or a batch."
@@ -128,13 +128,13 @@ def candidate_guidance(base,  # a causal language model with the packed attentio
     asked = rows[(rows.role_encoder != "") | (rows.role_coarse == "internal")]
     asked, found = asked.reset_index(drop=True), {}
     for dimension in DIGITS:
-        tuned = add_lora(base, seed=seed)
+        base, tokenizer = load()
+        tuned = add_lora(base, rank, seed=seed)
         train_coarse(tuned, tokenizer, train, dimension, Path(out)/"checkpoint"/dimension,
                      seed=seed, **settings)
         with merged_adapter(tuned):
             found[dimension] = extract(tuned, tokenizer, asked, dimension,
                                        Path(out)/f"{dimension}.jsonl")
-        base = tuned.unload()
     return found
 
 # %% ../../nbs/26_emoloom_screening.ipynb #446dab36
@@ -188,11 +188,12 @@ def _measure_setting(name: str, train: pd.DataFrame, dev: pd.DataFrame, folder: 
                             **(training | _SETTINGS[setting]))
     held_out = [dev] if probe is None else [dev, probe]
     sizes = (training.get("max_length", 256), training.get("token_budget", 2048))
-    scores, *other = _measure_trained(model, tokenizer, train, held_out, lexicon, *sizes)
+    with merged_adapter(model.language_model):
+        scores, *other = _measure_trained(model, tokenizer, train, held_out, lexicon, *sizes)
+        judged = judge(model.language_model, tokenizer) if judge else {}
     for there in (one["macro_f1"] for one in other):
         scores |= {"probe_macro_f1": there, "drop": round(scores["macro_f1"] - there, 6)}
-    return (scores | {name: history[name] for name in ("flipped", "drawn_from_b")}
-            | (judge(model.language_model, tokenizer) if judge else {}))
+    return scores | {name: history[name] for name in ("flipped", "drawn_from_b")} | judged
 
 # %% ../../nbs/26_emoloom_screening.ipynb #6ded21d1
 def _digest(train: pd.DataFrame, dev: pd.DataFrame, *settings) -> str:

@@ -18,7 +18,9 @@ import torch
 import torch.nn.functional as F
 from ..core import UserError
 from ..packed import ATTENTION_NAME, token_batches, trailing_states, trailing_states_padded
+from ..layers import _mixed
 from ..train import Schedule, _fingerprint, fit
+from ..coarse import _causal_model
 from .corpora import (EKMAN, LABELS, VAD_AXES, WORD, Lexicon, to_ekman,
                                         _to_goemotions)
 from .contract import _prompt_ids, rationale, target_answer, _target_ids
@@ -278,10 +280,11 @@ def _training_data(rows: pd.DataFrame, tokenizer, names: tuple[str, ...], lexico
 # %% ../../nbs/22_emoloom_training.ipynb #ae36377f
 def _model_states(model: EmoLoomModel, sequences: list, counts: list[int]) -> torch.Tensor:
     "The last `counts` states of each sequence; packed attention computes shared prefixes once."
-    causal = model.language_model.get_base_model()
+    causal = _causal_model(model.language_model)
     packed = causal.config._attn_implementation == ATTENTION_NAME
-    states = trailing_states if packed else trailing_states_padded
-    return states(causal.base_model, sequences, counts)
+    states_of = trailing_states if packed else trailing_states_padded
+    with _mixed(causal): states = states_of(causal.base_model, sequences, counts)
+    return states.to(causal.get_output_embeddings().weight.dtype)
 
 def _initialise_heads(model: EmoLoomModel, data: _TrainingData, token_budget: int) -> None:
     "Standardise what the heads read, and start the VAD head at the training mean."
@@ -307,7 +310,7 @@ def _answer_terms(model: EmoLoomModel, states: torch.Tensor, targets: torch.Tens
                   phrase: torch.Tensor, features: torch.Tensor, chunk: int = 64) -> tuple:
     "`_chunk_terms` by chunks of tokens, recomputed in the backward pass."
     from torch.utils.checkpoint import checkpoint
-    causal = model.language_model.get_base_model()
+    causal = _causal_model(model.language_model)
     head = (causal.get_output_embeddings().weight,
             getattr(causal.config, "final_logit_softcapping", None))
     parts = [checkpoint(_chunk_terms, states[k:k + chunk], *head, targets[k:k + chunk],
@@ -393,7 +396,7 @@ def build_training_inputs(model: EmoLoomModel,  # with its heads
     texts = [f"{row.text} {rationale(row.text, row.labels, lexicon)}" for row in rows.itertuples()]
     verifier = fit_verifier(texts, rows["labels"].tolist())
     data.atoms[:, ~torch.from_numpy(verifier.known)] = math.nan
-    head = model.language_model.get_base_model().get_output_embeddings().weight
+    head = _causal_model(model.language_model).get_output_embeddings().weight
     features = _vocabulary_features(_token_words(tokenizer, len(head)), lexicon, verifier)
     intercepts = torch.from_numpy(verifier.intercepts).float()
     return data, features.to(head.device), intercepts.to(head.device)
