@@ -147,10 +147,12 @@ def result(reference: Reference) -> str:
 
 def models(reference: Reference) -> str:
     """The base models and their licences."""
-    coarse = reference.records["31_train_coarse@valence"].parameters["model"]
+    settings = reference.records["31_train_coarse@valence"].parameters
+    coarse, trained = settings["model"], "LoRA" if settings["lora_rank"] else "upper layers"
     encoder = reference.records["33_train_encoder@joint"].parameters["base"]
     return table_of([{"part": part, "base model": name, "terms": licence(name).split(": ", 1)[1]}
-                     for part, name in (("two coarse LLMs, LoRA", coarse), ("encoder", encoder))])
+                     for part, name in ((f"two coarse LLMs, {trained}", coarse),
+                                        ("encoder", encoder))])
 
 
 def training(reference: Reference) -> str:
