@@ -108,11 +108,11 @@ def test_a_file_that_no_record_names_is_found(copy):
 
 
 def test_published_numbers_are_those_of_their_record(copy):
-    folder = "results/laptop/outputs/38_curve_coarse@valence-1000"
-    for content in (b"", b"point", gzip.compress(b"1\n")):
-        (copy / folder / "point.csv.gz").write_bytes(content)
-        assert [problem.split(": ")[:2] for problem in stale(copy)] == [[f"{folder}/point.csv.gz", "is not what 38_curve_coarse@valence-1000 of profile laptop recorded; `dimabsa run laptop --publish` writes it anew"]]
-    (copy / folder / "point.csv.gz").unlink()
+    folder = "results/laptop/outputs/32_extract_guidance"
+    for content in (b"", b"arousal", gzip.compress(b"1\n")):
+        (copy / folder / "arousal.jsonl.gz").write_bytes(content)
+        assert [problem.split(": ")[:2] for problem in stale(copy)] == [[f"{folder}/arousal.jsonl.gz", "is not what 32_extract_guidance of profile laptop recorded; `dimabsa run laptop --publish` writes it anew"]]
+    (copy / folder / "arousal.jsonl.gz").unlink()
     shutil.copytree(copy / folder, copy / "results/laptop/outputs/99_other")
     assert stale(copy) == ["results/laptop/outputs/99_other/valence.jsonl.gz: no record names it; remove it"]
 
