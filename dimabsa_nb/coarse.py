@@ -118,12 +118,13 @@ def _causal_model(model: torch.nn.Module) -> torch.nn.Module:
     "Look through PEFT's wrapper."
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
-def _answer_states(model, prompts: list[list[int]]) -> torch.Tensor:
-    "The state at the answer position of every prompt, (prompts, hidden size)."
+def _answer_states(model, prompts: list[list[int]],
+                   counts: list[int] | None = None) -> torch.Tensor:
+    "The last states of every prompt, one or as many as `counts` says, (states, hidden size)."
     causal = _causal_model(model)
     packed = causal.config._attn_implementation == ATTENTION_NAME
     states_of = trailing_states if packed else trailing_states_padded
-    with _mixed(causal): return states_of(causal.base_model, prompts)
+    with _mixed(causal): return states_of(causal.base_model, prompts, counts)
 
 # %% ../nbs/12_coarse.ipynb #3f8e8azy
 def _logits_at(model, states: torch.Tensor, digits: list[int]) -> torch.Tensor:

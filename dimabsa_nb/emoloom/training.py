@@ -17,10 +17,9 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from ..core import UserError
-from ..packed import ATTENTION_NAME, token_batches, trailing_states, trailing_states_padded
-from ..layers import _mixed
+from ..packed import token_batches
 from ..train import Schedule, _fingerprint, fit
-from ..coarse import _causal_model
+from ..coarse import _answer_states, _causal_model
 from .corpora import (EKMAN, LABELS, VAD_AXES, WORD, Lexicon, to_ekman,
                                         _to_goemotions)
 from .contract import _prompt_ids, rationale, target_answer, _target_ids
@@ -281,9 +280,7 @@ def _training_data(rows: pd.DataFrame, tokenizer, names: tuple[str, ...], lexico
 def _model_states(model: EmoLoomModel, sequences: list, counts: list[int]) -> torch.Tensor:
     "The last `counts` states of each sequence; packed attention computes shared prefixes once."
     causal = _causal_model(model.language_model)
-    packed = causal.config._attn_implementation == ATTENTION_NAME
-    states_of = trailing_states if packed else trailing_states_padded
-    with _mixed(causal): states = states_of(causal.base_model, sequences, counts)
+    states = _answer_states(causal, sequences, counts)
     return states.to(causal.get_output_embeddings().weight.dtype)
 
 def _initialise_heads(model: EmoLoomModel, data: _TrainingData, token_budget: int) -> None:
