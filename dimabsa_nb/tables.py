@@ -392,6 +392,7 @@ NAMES = {"paper_joint": "paper E5-VA", "paper_separate": "paper separate",
          "released": "released, rescored", "joint": "joint (this run)",
          "separate": "separate (this run)", "constant": "constant",
          "folded": "folded valence", "coarse": "coarse LLMs' E[d]",
+         "calibrated": "E[d] on a line by pair",
          "kimi_k2": "Kimi-K2", "qwen3_14b": "Qwen3-14B"}
 
 def count_wins(first: pd.Series,  # RMSE_VA by pair; "macro" and "micro" are passed over

@@ -18,7 +18,7 @@ from dimabsa_nb.tables import NAMES, _format_cell, _verdicts_by_run, markdown_ta
 from dimabsa_nb.weights import licence
 
 HEADS = dict(zip(MEASURES, ("RMSE_VA", "PCC_V", "PCC_A")))
-SYSTEMS = "joint", "separate", "constant", "folded", "coarse"
+SYSTEMS = "joint", "separate", "constant", "folded", "coarse", "calibrated"
 DEFECTS = {
     "arousal_below_3": "an arousal below 3.0, outside the training files",
     "aspect_outer_space": "an aspect that begins or ends with a space",
