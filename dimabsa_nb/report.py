@@ -245,13 +245,14 @@ def _gap_words(comparisons: pd.DataFrame, second: str) -> str:
 
 # %% ../nbs/18_report.ipynb #a04ad964
 def summary_text(tables: dict[str, pd.DataFrame],  # joint, separate -> see `score_table`
-    comparisons: pd.DataFrame,  # see `comparison`: joint - constant, joint - separate, its pcc_a
+    comparisons: pd.DataFrame,  # joint against constant, calibrated, separate; there its pcc_a
     scale: str,  # corpus, rows, seed and profile
 ) -> str:  # Markdown: one paragraph
-    "State the main results: joint against constant and separate, arousal, the scale."
+    "State the main results: joint against constant, guidance and separate, arousal, the scale."
     joint, separate = tables["joint"], tables["separate"]
     return (f"The joint encoder's macro RMSE_VA is {joint.rmse_va['macro']:.3f}. The constant "
-            f"predictor's is {_gap_words(comparisons, 'constant')}. The separate encoders' is "
+            f"predictor's is {_gap_words(comparisons, 'constant')}. The guidance alone, on a line "
+            f"by pair, has {_gap_words(comparisons, 'calibrated')}. The separate encoders' is "
             f"{_gap_words(comparisons, 'separate')}; pair by pair, joint's number is the lower one "
             f"on {count_wins(joint.rmse_va, separate.rmse_va)}. The macro correlation with gold "
             f"arousal is {joint.pcc_a['macro']:.3f} for joint and for separate "
