@@ -50,9 +50,10 @@ def coarse_system(rows: pd.DataFrame,  # gold rows
     for dimension, frame in distributions.items():
         expected = lambda of: coarse_frame(dimension, of, frame)["expected"].to_numpy()
         values[dimension] = expected(rows)
-        for pair, known in () if held is None else held.groupby("pair"):
+        if held is None: continue
+        for pair, known in held.assign(expected=expected(held)).groupby("pair"):
             if len(known) < 10: continue
-            line = np.polyfit(expected(known), known[dimension], 1)
+            line = np.polyfit(known["expected"], known[dimension], 1)
             on_line = np.polyval(line, values[dimension]).clip(1, 9)
             values[dimension] = values[dimension].where(rows["pair"] != pair, on_line)
     return _with_predictions(rows, values, "coarse")
