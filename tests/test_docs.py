@@ -265,7 +265,8 @@ def watched(context):
     tab.on("request", lambda request: tab.asked.append(request.url))
     tab.on("console", lambda message: tab.said.append(message.text) if message.type in ("error", "warning") else None)
     tab.on("pageerror", lambda error: tab.said.append(str(error)))
-    tab.on("requestfailed", lambda request: tab.said.append(f"failed: {request.url}"))
+    # the next page's navigation aborts what is under way, such as the browser's own request for the icon
+    tab.on("requestfailed", lambda request: tab.said.append(f"failed: {request.url}, {request.failure}") if request.failure != "net::ERR_ABORTED" else None)
     return tab
 
 
