@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ABLATED', 'write_baselines', 'phase_counts', 'check_size', 'coarse_sets', 'screen_digits', 'candidate_guidance',
-           'row_errors', 'ablate', 'ablation_table', 'ablation_differences', 'ablation_figure', 'screening_chain']
+           'row_errors', 'ablate', 'ablation_differences', 'ablation_figure', 'screening_chain']
 
 # %% ../../nbs/26_emoloom_screening.ipynb #7fdcbcc0
 import json
@@ -236,18 +236,6 @@ def ablate(model: str,  # the base model's name
                      **_finished(place.with_suffix(".json"), run, measure)})
     return pd.DataFrame(rows)
 
-# %% ../../nbs/26_emoloom_screening.ipynb #ca7d0066
-def ablation_table(
-    lines: pd.DataFrame,  # setting, seed, and measures as floats: one line a setting and seed
-) -> pd.DataFrame:  # one row a setting, in the order in which they came
-    "Mean, lowest and highest of each measure over seeds."
-    text = lambda values: ("–" if values.isna().all() else
-                           f"{values.mean():.3f} [{values.min():.3f}, {values.max():.3f}]")
-    measures = lines.select_dtypes("number").columns.drop("seed")
-    return pd.DataFrame([{"setting": setting, "seeds": len(runs),
-                          **{name: text(runs[name]) for name in measures}}
-                         for setting, runs in lines.groupby("setting", sort=False)])
-
 # %% ../../nbs/26_emoloom_screening.ipynb #734a309d
 # what the ablation is about, as tables and figures name it
 ABLATED = {"macro_f1": "Macro-F1", "implied_vad_rmse": "implied VAD error",
@@ -265,16 +253,17 @@ def _paired_difference(gaps: pd.Series) -> list:
 
 # %% ../../nbs/26_emoloom_screening.ipynb #b6e4b59e
 def ablation_differences(
-    lines: pd.DataFrame,  # see `ablation_table`
+    lines: pd.DataFrame,  # setting, seed, and measures as floats: one line a setting and seed
     full: str = "all on",  # the setting that the others are compared with
-) -> tuple[pd.DataFrame, str]:  # setting, measure, difference, low, high, verdict; in words
+) -> tuple[pd.DataFrame, str]:  # setting, measure, both means, difference, ..., verdict; in words
     "Each setting less the full recipe, paired by seed, with 95 % intervals (Student's t)."
     rows, base = [], lines[lines["setting"] == full].set_index("seed")
     for setting, runs in lines[lines["setting"] != full].groupby("setting", sort=False):
         for name in (name for name in ABLATED if name in lines):
             gaps = (runs.set_index("seed")[name] - base[name]).astype(float).dropna()
-            rows.append([setting, ABLATED[name], *_paired_difference(gaps)])
-    columns = ["setting", "measure", "difference", "low", "high", "verdict"]
+            means = runs[name].mean(), base[name].mean()
+            rows.append([setting, ABLATED[name], *means, *_paired_difference(gaps)])
+    columns = ["setting", "measure", "mean", full, "difference", "low", "high", "verdict"]
     return (table := pd.DataFrame(rows, columns=columns)), _ablation_words(table)
 
 # %% ../../nbs/26_emoloom_screening.ipynb #af88b5ba

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Systems', 'read_candidates', 'ranked_systems', 'shared_facts', 'provenance_sentence', 'ranked_table', 'corpora_table',
-           'axes_table', 'comparison_verdicts', 'worth_table', 'codes_table', 'contract_table', 'cost_table',
-           'digits_table', 'rank_prediction', 'rankings_figure', 'screening_summary', 'budget_points', 'budget_figure']
+           'comparison_verdicts', 'worth_table', 'contract_table', 'cost_table', 'digits_table', 'rank_prediction',
+           'rankings_figure', 'screening_summary', 'budget_points', 'budget_figure']
 
 # %% ../../nbs/25_emoloom_tables.ipynb #05f3c3c8
 import json
@@ -19,9 +19,7 @@ from ..metrics import percentile_interval
 from ..prompts import DIGITS
 from ..records import read_metrics
 from ..tables import figure_style, profile_words
-from .corpora import VAD_AXES
-from .contract import CODES
-from .decoding import ASKED, AXES, PHASES, TASKS
+from .decoding import ASKED, PHASES, TASKS
 from .scores import evaluate_answers, _measure_of, _resampled, _SPACES
 
 # %% ../../nbs/25_emoloom_tables.ipynb #5eb4655b
@@ -146,24 +144,6 @@ def corpora_table(systems: Systems,  # candidates and baselines, see `ranked_sys
              for corpus in TASKS for name, answers in systems.items() if corpus in answers]
     return pd.DataFrame(lines, columns=["corpus", *_SCORES])
 
-# %% ../../nbs/25_emoloom_tables.ipynb #70bf6388
-def axes_table(systems: Systems,  # candidates and baselines, see `ranked_systems`
-    facts: dict[str, dict],  # see `shared_facts`
-) -> pd.DataFrame:  # one row a corpus, system and axis
-    "VAD by axis: strict RMSE and skill, correlations strict and parseable-only."
-    lines = []
-    for corpus, name in ((corpus, name) for corpus in TASKS for name in systems):
-        if corpus not in systems[name]: continue
-        answers, constant = systems[name][corpus], facts[corpus]["constant"]
-        strict, parseable = (evaluate_answers(answers, constant, view)
-                             for view in ("strict", "parseable"))
-        lines += [[corpus, name, word, strict["n_vad"], strict[f"rmse_{axis}"],
-                   strict[f"skill_{axis}"], strict[f"pearson_{axis}"], strict[f"ccc_{axis}"],
-                   parseable[f"pearson_{axis}"], parseable[f"ccc_{axis}"]]
-                  for axis, word in zip(AXES, VAD_AXES)]
-    return pd.DataFrame(lines, columns=["corpus", "system", "axis", "texts", "RMSE", "skill",
-                                        "Pearson", "CCC", "Pearson parseable", "CCC parseable"])
-
 # %% ../../nbs/25_emoloom_tables.ipynb #afb26332
 _QUESTIONS = (
     ("goemotions", "macro_f1", "native"),
@@ -243,15 +223,6 @@ def _worth_words(table: pd.DataFrame) -> str:
         lines.append(f"{name} does not clearly beat {', '.join(lost)}: it is not worth training."
                      if lost else f"{name} beats the majority label and the linear model.")
     return " ".join(lines)
-
-# %% ../../nbs/25_emoloom_tables.ipynb #7c5a98fa
-def codes_table(models: Systems,  # the candidates, see `ranked_systems`
-) -> pd.DataFrame:  # one row a system and corpus, one column a code
-    "Count the codes of the strict parser."
-    lines = [{"system": name, "corpus": corpus, "texts": len(frame),
-              **{code: int((frame.code == code).sum()) for code in CODES}}
-             for name, answers in models.items() for corpus, frame in answers.items()]
-    return pd.DataFrame(lines, columns=["system", "corpus", "texts", *CODES])
 
 # %% ../../nbs/25_emoloom_tables.ipynb #0ea6655f
 _CONTRACT = ["candidate", "corpus", "free texts", "zero-shot ParseOK", "ParseOK",
