@@ -246,7 +246,7 @@ def _paired_difference(gaps: pd.Series) -> list:
     "Mean, lower and upper end of the 95 % interval (Student's t) and verdict of differences."
     from scipy.stats import t
     mean, count = gaps.mean(), len(gaps)
-    if count < 2: return [mean, np.nan, np.nan, "one seed"]
+    if count < 2: return [mean, np.nan, np.nan, "one seed" if count else "not measured"]
     margin = t.ppf(0.975, count - 1) * gaps.std(ddof=1) / count**0.5
     verdict = "no effect seen" if abs(mean) <= margin else "higher" if mean > 0 else "lower"
     return [mean, mean - margin, mean + margin, verdict]
