@@ -160,7 +160,7 @@ def test_the_result_shows_its_spread_over_runs(quick):
     assert "1.500 ± 0.250" in shown and "of 8 runs with other seeds, in bfloat16 and float32." in shown
     changing = {"table": "comparisons.csv", "label": "a - b", "column": "verdict", "texts": "lower|higher"}
     noted = replace(quick, tables=quick.tables | {"spread": pd.DataFrame([line, changing])}, runs=runs)
-    assert seeds(noted).endswith("depends on the run: a - b (lower, higher).") and "joint has 1.500 ± 0.250" in seeds(noted)
+    assert seeds(noted).endswith("depends on the run: a against b (lower, higher).") and "joint has 1.500 ± 0.250" in seeds(noted)
     without = {name: table for name, table in quick.tables.items() if name != "spread"}
     assert "±" not in result(replace(quick, tables=without, runs=[]))
     assert seeds(replace(quick, runs=[])) == ""

@@ -118,8 +118,11 @@ def verdicts_by_run(reference: Reference) -> dict[str, str]:
 def seeds(reference: Reference) -> str:
     """Which verdicts of the comparisons change from run to run; "" where no spread was measured."""
     if not reference.runs: return ""
-    changing = [f"{name} ({texts.replace('|', ', ')})"
-                for name, texts in verdicts_by_run(reference).items()]
+    changing = []
+    for name, texts in verdicts_by_run(reference).items():
+        first, _, second = name.partition(" - ")
+        changing.append(f"{first} against {NAMES.get(second, second).removesuffix(' (this run)')} "
+                        f"({texts.replace('|', ', ')})")
     verdict = f"depends on the run: {'; '.join(changing)}" if changing else "is the same in all"
     return (f"Over {len(reference.runs)} runs of profile {reference.profile} with other seeds "
             f"joint has {over_runs(reference, 'joint_rmse_va')}, separate "
