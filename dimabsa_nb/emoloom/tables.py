@@ -46,11 +46,10 @@ def read_candidates(
 
 # %% ../../nbs/25_emoloom_tables.ipynb #87567156
 def ranked_systems(candidates: list[dict],  # see `read_candidates`
-    phase: str = "closed",  # a key of `PHASES`
 ) -> tuple[Systems, Systems]:  # the candidates, and the baselines on the texts they were asked
-    "Everything that is scored after a phase, by name."
-    models = {f"{candidate['metrics']['candidate']} {PHASES[phase]}": candidate["answers"][phase]
-              for candidate in candidates if candidate["answers"][phase]}
+    "Everything that is scored inside the closed set, by name."
+    models = {f"{candidate['metrics']['candidate']} {PHASES['closed']}": answers
+              for candidate in candidates if (answers := candidate["answers"]["closed"])}
     asked = {corpus: {name for answers in models.values() if corpus in answers
                       for name in answers[corpus]["id"]} for corpus in TASKS}
     baselines = {}
