@@ -64,6 +64,34 @@ def _weights_by_pair(members: np.ndarray,  # (rows, members, 2) predictions, hel
             found[pair], predicted[here] = _ridge_weights(members[here], gold[here]), apart
     return found, predicted
 
+# %% ../nbs/15_ensemble.ipynb #ens00027
+def _shared_errors(errors: np.ndarray,  # (rows, members, 2) predictions less labels
+    kinds: list[str],  # (members,) such as decoder, encoder; two of each at least
+) -> tuple[float, float, float]:  # one alone, two of a kind, two of different kinds
+    "Mean products of members' errors, summed over both dimensions; each kind counts the same."
+    kind, self = np.array(kinds), np.eye(len(kinds), dtype=bool)
+    alike = kind[:, None] == kind
+    shared = np.einsum("rmd,rnd->mn", errors, errors) / len(errors)
+    of_kind = [(kind == name)[:, None] for name in sorted({*kinds})]
+    one, two = (np.mean([shared[which & own].mean() for own in of_kind])
+                for which in (self, alike & ~self))
+    return one, two, shared[~alike].mean()
+
+# %% ../nbs/15_ensemble.ipynb #ens00030
+def _mean_of_more(errors: np.ndarray,  # as of `_shared_errors`
+    pairs: pd.Series,  # (rows,) language_domain
+    kinds: list[str],  # as of `_shared_errors`
+) -> dict[str, float]:  # which members -> macro RMSE_VA; empty for one kind, or one of a kind
+    "What the mean of more members would have, each kind with the same number of them."
+    if (count := len({*kinds})) < 2 or min(map(kinds.count, kinds)) < 2: return {}
+    places = pairs.reset_index(drop=True).groupby(pairs.to_numpy()).indices.values()
+    one, two, other = np.transpose([_shared_errors(errors[here], kinds) for here in places])
+    asked = {f"{seeds} of each kind": (count, seeds) for seeds in (1, 2, 4, 8)}
+    asked |= {"any number of each": (count, np.inf), "and of one kind more": (count + 1, np.inf)}
+    squared = {name: (two + (one - two) / seeds) / many + other * (1 - 1 / many)
+               for name, (many, seeds) in asked.items()}
+    return {name: float(np.sqrt(np.maximum(of, 0)).mean()) for name, of in squared.items()}
+
 # %% ../nbs/15_ensemble.ipynb #ens00013
 def _arousal_drift(rows: pd.DataFrame,  # columns split, pair, arousal; train and dev are read
     errors: float = 4.0,  # standard errors that make a drift
