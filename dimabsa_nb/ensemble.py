@@ -18,23 +18,31 @@ from .sampling import _source_folds
 from .regression import _load_member, _predict_regression
 
 # %% ../nbs/15_ensemble.ipynb #ens00005
-def _ridge_weights(members: np.ndarray,  # (rows, members, 2) predictions
-    gold: np.ndarray,  # (rows, 2) labels
-    penalty: float = 100.0,  # in squared label units, on the squared distance from equal weights
+def _kind_weights(names: list[str],  # of members, such as decoder-42
 ) -> np.ndarray:  # (members, 2) weights, adding up to one
-    "Weights of each dimension, by ridge regression towards the plain mean."
-    mean, count = members.mean(1), members.shape[1]
-    weights = np.full((count, 2), 1 / count)
-    for k in range(2):
-        apart = members[..., k] - mean[:, [k]]
-        gram = apart.T @ apart + penalty * np.eye(count)
-        weights[:, k] += np.linalg.solve(gram, apart.T @ (gold - mean)[:, k])
-    return weights
+    "Weights of the mean: kinds count the same, and so do the members of a kind."
+    kinds = [name.split("-")[0] for name in names]
+    return np.array([[1 / len({*kinds}) / kinds.count(kind)] * 2 for kind in kinds])
 
 # %% ../nbs/15_ensemble.ipynb #ens00025
 def _weighted(members: np.ndarray, weights: np.ndarray) -> np.ndarray:
     "(rows, 2) weighted predictions of (rows, members, 2), weights (members, 2)."
     return np.einsum("rmd,md->rd", members, weights)
+
+# %% ../nbs/15_ensemble.ipynb #8771e240
+def _ridge_weights(members: np.ndarray,  # (rows, members, 2) predictions
+    gold: np.ndarray,  # (rows, 2) labels
+    base: np.ndarray,  # (members, 2) weights of the mean
+    penalty: float = 100.0,  # in squared label units, on the squared distance from the mean
+) -> np.ndarray:  # (members, 2) weights, adding up to one
+    "Weights of each dimension, by ridge regression towards the mean."
+    mean, weights = _weighted(members, base), base.copy()
+    for k in range(2):
+        apart = members[..., k] - mean[:, [k]]
+        gram = apart.T @ apart + penalty * np.eye(members.shape[1])
+        moved = np.linalg.solve(gram, apart.T @ (gold - mean)[:, k])
+        weights[:, k] += moved - moved.sum() * base[:, k]
+    return weights
 
 # %% ../nbs/15_ensemble.ipynb #ens00009
 def _is_gain(gains: np.ndarray, sources: pd.Series) -> bool:
@@ -45,23 +53,25 @@ def _is_gain(gains: np.ndarray, sources: pd.Series) -> bool:
 # %% ../nbs/15_ensemble.ipynb #ens00010
 def _weights_by_pair(members: np.ndarray,  # (rows, members, 2) predictions, held out
     rows: pd.DataFrame,  # columns pair, source_id, valence, arousal
+    base: np.ndarray,  # (members, 2) weights of the mean
     folds: int = 5,  # by source
     seed: int = 42,  # of the folds
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:  # pair -> weights; (rows, 2) out-of-fold predictions
     "Weights of the pairs whose own weights pass the gate, and what the whole rule predicts."
     gold, found = rows[["valence", "arousal"]].to_numpy(), {}
     fold = _source_folds(rows["source_id"], folds, seed).to_numpy()
-    predicted = members.mean(1)
+    predicted = _weighted(members, base)
     for pair, here in rows.groupby("pair").indices.items():
         apart = predicted[here].copy()
         for k in range(folds):
             held, rest = here[fold[here] == k], here[fold[here] != k]
             if not (len(held) and len(rest)): continue
-            weights = _ridge_weights(members[rest], gold[rest])
+            weights = _ridge_weights(members[rest], gold[rest], base)
             apart[fold[here] == k] = _weighted(members[held], weights)
         before, after = (((values - gold[here])**2).sum(1) for values in (predicted[here], apart))
         if _is_gain(before - after, rows["source_id"].iloc[here]):
-            found[pair], predicted[here] = _ridge_weights(members[here], gold[here]), apart
+            predicted[here] = apart
+            found[pair] = _ridge_weights(members[here], gold[here], base)
     return found, predicted
 
 # %% ../nbs/15_ensemble.ipynb #ens00027
@@ -115,10 +125,11 @@ def _shrinkage(predicted: np.ndarray, gold: np.ndarray, centre: np.ndarray) -> f
 # %% ../nbs/15_ensemble.ipynb #ens00016
 def _follow_plan(members: np.ndarray,  # (rows, members, 2) predictions
     pairs: pd.Series,  # (rows,) language_domain
-    plan: dict,  # weights: pair -> (members, 2); arousal: pair -> centre, shrinkage, shift
+    plan: dict,  # mean: (members, 2) weights; weights: pair -> the same; arousal: pair ->
+                 # centre, shrinkage, shift
 ) -> np.ndarray:  # (rows, 2) between 1 and 9
     "One prediction out of many."
-    values = members.mean(1)
+    values = _weighted(members, np.array(plan["mean"]))
     for pair, here in pairs.reset_index(drop=True).groupby(pairs.to_numpy()).indices.items():
         if pair in plan["weights"]:
             values[here] = _weighted(members[here], np.array(plan["weights"][pair]))

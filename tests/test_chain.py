@@ -201,8 +201,8 @@ def test_the_second_road_learns_and_predicts_every_test_row(tmp_path):
     steps = {name: read_jsonl(run / f"39_weigh_members/{name}.jsonl") for name in ("mean", "weighted", "drift")}
     for said in steps.values():
         assert said["row"].tolist() == test["row"].tolist() and said[["valence", "arousal"]].stack().between(1, 9).all()
-    members = [read_jsonl(folder / "predictions.jsonl")["valence"] for folder in run.glob("39_train_regression@*")]
-    assert np.allclose(np.mean(members, 0), steps["mean"]["valence"], atol=1e-5)
+    of_kind = [np.mean([read_jsonl(folder / "predictions.jsonl")["valence"] for folder in run.glob(f"39_train_regression@{kind}-*")], 0) for kind in ("decoder", "encoder")]
+    assert np.allclose(np.mean(of_kind, 0), steps["mean"]["valence"], atol=1e-5)
     system = load_system(run / "39_weigh_members/system", "cpu")
     assert np.allclose(system.predict(test[:6])[["valence", "arousal"]], steps["weighted"][:6][["valence", "arousal"]], atol=1e-3)
     record = read_record(run / "99_second_road")
