@@ -18,10 +18,9 @@ from .sampling import _source_folds
 from .regression import _load_member, _predict_regression
 
 # %% ../nbs/15_ensemble.ipynb #ens00005
-def _kind_weights(names: list[str],  # of members, such as decoder-42
+def _kind_weights(kinds: list[str],  # (members,) such as decoder, encoder
 ) -> np.ndarray:  # (members, 2) weights, adding up to one
     "Weights of the mean: kinds count the same, and so do the members of a kind."
-    kinds = [name.split("-")[0] for name in names]
     return np.array([[1 / len({*kinds}) / kinds.count(kind)] * 2 for kind in kinds])
 
 # %% ../nbs/15_ensemble.ipynb #ens00025

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,8 @@ def test_the_second_road_learns_and_predicts_every_test_row(tmp_path):
     steps = {name: read_jsonl(run / f"39_weigh_members/{name}.jsonl") for name in ("mean", "weighted", "drift")}
     for said in steps.values():
         assert said["row"].tolist() == test["row"].tolist() and said[["valence", "arousal"]].stack().between(1, 9).all()
+    members = {path.name.split("@")[1] for path in run.glob("39_train_regression@*")}
+    assert members == {name.split("@")[1] for name in tomllib.loads((root / "nbs/profiles/beyond.toml").read_text())["profile"]["stages"] if "@" in name} == set(read_record(run / "39_weigh_members").metrics["members"])
     of_kind = [np.mean([read_jsonl(folder / "predictions.jsonl")["valence"] for folder in run.glob(f"39_train_regression@{kind}-*")], 0) for kind in ("decoder", "encoder")]
     assert np.allclose(np.mean(of_kind, 0), steps["mean"]["valence"], atol=1e-5)
     system = load_system(run / "39_weigh_members/system", "cpu")
