@@ -11,7 +11,8 @@ _SLOTS = "first", "second", "third", "fourth", "fifth"  # of the screening's can
 _SIZES = 1000, 2000, 4000, 8000, 0  # rows of learning curves; 0: all
 _MEMBERS = {f"39_train_regression@{kind}-{seed}": {"seed": seed}
             for kind in ("decoder", "encoder") for seed in (42, 43, 44, 45)}
-_ROAD = {**_MEMBERS, "39_weigh_members": {}, "99_second_road": {}}
+_ROAD = {**_MEMBERS, "39_train_regression@encoder-probe": {}, "39_weigh_members": {},
+         "99_second_road": {}}
 
 # %% ../nbs/16_stages.ipynb #stgabl01
 # an encoder whose guidance on training rows is of coarse models that did not see them
