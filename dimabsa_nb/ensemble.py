@@ -93,7 +93,7 @@ def _mean_of_more(errors: np.ndarray,  # as of `_shared_errors`
 ) -> dict[str, float]:  # which members -> macro RMSE_VA; empty for one kind, or one of a kind
     "What the mean of more members would have, each kind with the same number of them."
     if (count := len({*kinds})) < 2 or min(map(kinds.count, kinds)) < 2: return {}
-    places = pairs.reset_index(drop=True).groupby(pairs.to_numpy()).indices.values()
+    places = pairs.groupby(pairs.to_numpy()).indices.values()
     one, two, other = np.transpose([_shared_errors(errors[here], kinds) for here in places])
     asked = {f"{seeds} of each kind": (count, seeds) for seeds in (1, 2, 4, 8)}
     asked |= {"any number of each": (count, np.inf), "and of one kind more": (count + 1, np.inf)}
@@ -129,7 +129,7 @@ def _follow_plan(members: np.ndarray,  # (rows, members, 2) predictions
 ) -> np.ndarray:  # (rows, 2) between 1 and 9
     "One prediction out of many."
     values = _weighted(members, np.array(plan["mean"]))
-    for pair, here in pairs.reset_index(drop=True).groupby(pairs.to_numpy()).indices.items():
+    for pair, here in pairs.groupby(pairs.to_numpy()).indices.items():
         if pair in plan["weights"]:
             values[here] = _weighted(members[here], np.array(plan["weights"][pair]))
         if pair in plan["arousal"]:
