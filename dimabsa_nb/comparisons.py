@@ -177,7 +177,8 @@ def _frontier_figure(points: pd.DataFrame,  # kind, label, hours, error
                             xycoords=("axes fraction", "data"), textcoords="offset points",
                             fontsize=7, color="0.3")
     axes[0, 0].set(xscale="log", xlabel="core hours of training", ylabel="macro RMSE_VA")
+    axes[0, 0].xaxis.get_major_locator().set_params(subs=(1, 2, 5))
     axes[0, 0].xaxis.set_major_formatter("{x:g}")
-    axes[0, 0].xaxis.set_minor_formatter("{x:g}")
+    axes[0, 0].minorticks_off()
     axes[0, 0].legend(fontsize=7, loc="upper right", frameon=True)
     return figure
