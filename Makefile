@@ -1,4 +1,4 @@
-# make reproduce   the whole chain in small: real corpora, real weights, 25 to 50 minutes on two cores
+# make reproduce   the whole chain in small: real corpora, real weights, 20 to 50 minutes on two cores
 # make bench       speed and memory, each against a baseline in the same run, about an hour on two cores
 # make gpu-check   the same on a GPU, with the paper's sizes, ten minutes
 # make docs        the site, in docs/_build/html
