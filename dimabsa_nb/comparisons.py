@@ -163,22 +163,20 @@ def _frontier_figure(points: pd.DataFrame,  # kind, label, hours, error
     lines: dict[str, float],  # name -> error of a system without a cost here
 ):  # the figure
     "Draw error against core hours, a mark for each kind of system."
-    figure, axes = _panels(1, 1, 6.4, 4.2)
+    figure, [[axes]] = _panels(1, 1, 6.4, 4.2)
     for style, (kind, of_one) in zip(figure_style(), points.groupby("kind", sort=False)):
-        joined = kind == "mean of members"
-        axes[0, 0].plot(of_one["hours"], of_one["error"], label=kind,
-                        **{**style, "linestyle": "-" if joined else "none"})
+        line = {"linestyle": "-" if kind == "mean of members" else "none"}
+        axes.plot(of_one["hours"], of_one["error"], label=kind, **{**style, **line})
         for k, point in enumerate(of_one.itertuples()):
-            axes[0, 0].annotate(point.label, (point.hours, point.error), fontsize=7,
-                                xytext=(4, -11 if k % 2 else 5), textcoords="offset points")
+            axes.annotate(point.label, (point.hours, point.error), fontsize=7,
+                          xytext=(4, -11 if k % 2 else 5), textcoords="offset points")
     for name, error in lines.items():
-        axes[0, 0].axhline(error, color="0.6", linewidth=0.8)
-        axes[0, 0].annotate(f"{name} {error:.3f}", (0, error), xytext=(2, 2),
-                            xycoords=("axes fraction", "data"), textcoords="offset points",
-                            fontsize=7, color="0.3")
-    axes[0, 0].set(xscale="log", xlabel="core hours of training", ylabel="macro RMSE_VA")
-    axes[0, 0].xaxis.get_major_locator().set_params(subs=(1, 2, 5))
-    axes[0, 0].xaxis.set_major_formatter("{x:g}")
-    axes[0, 0].minorticks_off()
-    axes[0, 0].legend(fontsize=7, loc="upper right", frameon=True)
+        axes.axhline(error, color="0.6", linewidth=0.8)
+        axes.annotate(f"{name} {error:.3f}", (0, error), xytext=(2, 2), fontsize=7, color="0.3",
+                      xycoords=("axes fraction", "data"), textcoords="offset points")
+    axes.set(xscale="log", xlabel="core hours of training", ylabel="macro RMSE_VA")
+    axes.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    axes.legend(fontsize=7, loc="upper right", frameon=True)
     return figure
