@@ -95,10 +95,11 @@ def _print_rows(rows: list[dict[str, object]], decimals: int = 3):
 # %% ../nbs/29_cli.ipynb #3955bdb6
 def _load(profile: str, parameter: list | None, released: Path | None = None,
           name: str | None = None, dry: bool = False, publish: bool = False,
-          checked: tuple | None = None) -> Chain:
+          checked: tuple | None = None, published: bool = False) -> Chain:
     "Load a profile's chain, check the machine for the stages of `checked`, and find the corpora."
     overrides = [*(parameter or ()), *([f"released={str(released)!r}"] if released else [])]
     chain = load_chain(profile, overrides, name=name)
+    chain.published = published
     if publish: _refuse_changes(chain)
     if checked: preflight(chain, select_stages(chain, *checked))
     return resolve_corpus(chain, dry)
@@ -136,7 +137,7 @@ def run(profile: _Profile,
     no_preflight: _NoPreflight = False, jobs: _Jobs = 1):
     "Run the stages of a profile that are not up to date."
     checked = None if no_preflight else (only, start)
-    chain = _load(profile, parameter, released, name, dry_run, publish, checked)
+    chain = _load(profile, parameter, released, name, dry_run, publish, checked, published)
     stages = select_stages(chain, only, start)
     if dry_run:
         plan = stale_stages(chain, stages, force, True)
@@ -144,7 +145,7 @@ def run(profile: _Profile,
         return typer.echo("\n".join([*chain.notes, *lines]))
     _check_affect(stages)
     publish = publish and not chain.changes
-    run_chain(chain, stages, force, typer.echo, publish, published, _in_jobs(jobs))
+    run_chain(chain, stages, force, typer.echo, publish, _in_jobs(jobs))
     typer.echo(_where(chain, "92_main_results/results/table2.md", publish))
 
 # %% ../nbs/29_cli.ipynb #9fe430cb

@@ -151,9 +151,8 @@ def write_report(profile: str,  # the profile's name
     caption = read_profile(root, profile)["profile"].get("caption", "")
     run = root/"runs"/_check_run_name(root, profile, name)
     if not (run/"30_prepare_rows").is_dir():
-        option = f" --name {name}" if name else ""
         raise UserError(f"{run.name} has not been run here; run it first: dimabsa run "
-                        f"{profile}{option}")
+                        f"{profile}" + f" --name {name}" * bool(name))
     title = f"Explorer: profile {profile}" + (f", run {name}" if name else "")
     data = _page_data(run, caption)
     return write_atomic(path or run/"explorer.html", _page_html(title, data, root))

@@ -13,11 +13,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from dimabsa_nb.pipeline import (Chain, Stage, _one_by_one, _partial_folder, _run_stage,
     stale_stages)
 
 # %% ../nbs/17_jobs.ipynb #job00005
+def _follow_parent():
+    "End this process, and with it its kernel, as soon as the run that started it is gone."
+    def watch():
+        parent_process().join()
+        os._exit(1)
+    Thread(target=watch, daemon=True).start()
+
 def _work(chain: Chain, stage: Stage, parts: dict[str, object], threads: int) -> float:
     "Run a stage in this process of its own; its seconds."
     os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -53,7 +61,7 @@ def _run_jobs(chain: Chain,  # the chain
     "Run what is not up to date, `jobs` at a time. A failure is raised once those beside it ended."
     waiting, running, failed = {stage.name: stage for stage in stages}, {}, None
     start = time.monotonic()
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _follow_parent) as pool:
         _start_ready(chain, waiting, running, pool, jobs, force, say)
         while running:
             done, _ = wait(running, every, FIRST_COMPLETED)

@@ -48,6 +48,7 @@ class Chain:
     notes: list[str] = field(default_factory=list) # what a reader must know before it runs
     run: str = "" # the run's name; empty: the profile's
     changes: list[str] = field(default_factory=list) # how the run departs from its profile
+    published: bool = False # whether stages are taken from results/PROFILE
 
     def folder(self, stage: str) -> Path:
         "The folder of one stage."
@@ -56,6 +57,12 @@ class Chain:
     def has_run(self, stage: str) -> bool:
         "Whether a stage has finished, up to date or not."
         return (self.folder(stage)/"record.json").is_file()
+
+    def is_published(self, stage: str) -> bool:
+        "Whether a stage is to be taken from results/PROFILE: its record and its numbers."
+        results = self.root/"results"/self.profile
+        return (self.published and (results/"records"/f"{stage}.json").is_file()
+                and (results/"outputs"/stage).is_dir())
 
 # %% ../nbs/16_pipeline.ipynb #98aabbcf
 # parameters that name files: their content counts, not their place
@@ -394,7 +401,7 @@ def _take_published(chain: Chain, stage: Stage) -> bool:
     UserError for a file that is not what its record says."""
     results, partial = chain.root/"results"/chain.profile, _partial_folder(chain, stage)
     path, kept = results/"records"/f"{stage.name}.json", results/"outputs"/stage.name
-    if chain.has_run(stage.name) or not (path.is_file() and kept.is_dir()): return False
+    if chain.has_run(stage.name) or not chain.is_published(stage.name): return False
     record = Record.model_validate_json(path.read_bytes())
     shutil.rmtree(partial, ignore_errors=True)
     for packed in sorted(kept.glob("*.gz")):
@@ -480,7 +487,6 @@ def run_chain(chain: Chain,  # the chain
     force: bool = False,  # run even what is up to date
     say: Callable = print,  # takes one line
     publish: bool = False,  # to results/ and figures/
-    published: bool = False,  # take what results/ holds of stages that have not run
     work: Callable = _one_by_one,  # runs the stages
 ):
     "Bring a run up to date. Raises UserError if it is busy or may not be published."
@@ -488,7 +494,7 @@ def run_chain(chain: Chain,  # the chain
     _check_processes(stages)
     with _locked(chain):
         for line in chain.notes: say(line)
-        taken = [stage.name for stage in stages if published and _take_published(chain, stage)]
+        taken = [stage.name for stage in stages if _take_published(chain, stage)]
         if taken: say(f"from results/{chain.profile}: {', '.join(taken)}")
         work(chain, stages, force, say)
         if publish: _publish(chain, _with_inputs(chain, stages))

@@ -316,10 +316,10 @@ def resolve_corpus(chain: Chain,  # changed in place
 def _skip_missing_inputs(chain: Chain, stage: Stage, chosen: Iterable[str] = ()) -> Stage:
     "Take away a stage's on-demand inputs that have no result and are not chosen."
     def is_missing(key, other):
-        return (chain.stages[other].on_demand and other not in chosen and not chain.has_run(other)
+        has_result = chain.has_run(other) or chain.is_published(other)
+        return (chain.stages[other].on_demand and other not in chosen and not has_result
                 and _STAGES.get(stage.name, {}).get(key) != other)
-    stage.upstream = {key: other for key, other in stage.upstream.items()
-                      if not is_missing(key, other)}
+    stage.upstream = {key: by for key, by in stage.upstream.items() if not is_missing(key, by)}
     return stage
 
 def _stages_named(chain: Chain, name: str) -> list[str]:

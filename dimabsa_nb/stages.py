@@ -15,7 +15,8 @@ _ROAD = {**_MEMBERS, "39_train_regression@encoder-probe": {}, "39_weigh_members"
          "99_second_road": {}}
 
 # %% ../nbs/16_stages.ipynb #stgabl01
-# an encoder whose guidance on training rows is of coarse models that did not see them
+# encoders whose guidance on training rows is of coarse models that did not see them: on all
+# rows, by two folds, or on one of the folds alone
 _OUT_OF_FOLD = {
     **{f"31_train_coarse@{name}-fold-{k}": {"dimension": name, "fold": [k, 2]}
        for name in ("valence", "arousal") for k in (0, 1)},
@@ -24,7 +25,9 @@ _OUT_OF_FOLD = {
         "arousal": f"31_train_coarse@arousal-fold-{k}",
         "beside": f"32_extract_guidance{'@fold-0' * k}"} for k in (0, 1)},
     "33_train_encoder@joint-out-of-fold": {
-        "variant": "joint", "extract_guidance": "32_extract_guidance@fold-1"}}
+        "variant": "joint", "extract_guidance": "32_extract_guidance@fold-1"},
+    "33_train_encoder@joint-out-of-sample": {
+        "variant": "joint", "extract_guidance": "32_extract_guidance@fold-0", "fold": [0, 2]}}
 
 # %% ../nbs/16_stages.ipynb #stgown01
 # what a profile with `ablations = true` adds: seeds, guidance, learning curves

@@ -99,7 +99,7 @@ def test_another_seed_gives_other_predictions(undisturbed, tmp_path):
 def test_ablations_answer_what_has_run(undisturbed, tmp_path):
     root = shutil.copytree(undisturbed, tmp_path / "copy")
     only = ("33_train_encoder@joint-none", "33_train_encoder@joint-43", "32_extract_guidance@hard", "97_guidance_effect",
-            "33_train_encoder@joint-out-of-fold",
+            "33_train_encoder@joint-out-of-fold", "33_train_encoder@joint-out-of-sample",
             "38_curve_coarse@valence-1000", "38_curve_encoder@joint-1000", "98_learning_curves")
     dimabsa(root, "run", "smoke", *(word for stage in only for word in ("--only", stage)))
     before = {stage: outputs for stage, outputs in records(root).items() if stage in records(undisturbed)}
@@ -121,7 +121,9 @@ def test_ablations_answer_what_has_run(undisturbed, tmp_path):
     assert settings[only[2]]["upstream"].keys() >= {"31_train_coarse@arousal-hard"}
     rows = read_jsonl(root / f"runs/smoke/{only[2]}/arousal.jsonl")
     assert len(rows) < len(read_jsonl(root / "runs/smoke/32_extract_guidance/arousal.jsonl"))
-    assert "not run" not in verdicts["does out-of-fold guidance help?"]
+    assert "not run" not in verdicts["does out-of-fold guidance help?"] | verdicts["is out-of-sample guidance worth half of the rows?"]
+    learnt = {stage: json.loads((root / f"runs/smoke/{stage}/record.json").read_text())["metrics"]["rows"]["train"] for stage in only[4:6]}
+    assert 0 < learnt[only[5]] < learnt[only[4]]
     usual, second = (read_jsonl(root / f"runs/smoke/32_extract_guidance{name}/valence.jsonl").set_index("row")["probabilities"]
                      for name in ("", "@fold-1"))
     prepared = read_jsonl(root / "runs/smoke/30_prepare_rows/rows.jsonl")

@@ -94,10 +94,14 @@ def run(root, *overrides, only=(), start=None, force=False, name=None, publish=F
     return said
 
 
+def add_arousal(root, settings=""):
+    profile = root / "nbs/profiles/toy.toml"
+    profile.write_text(profile.read_text().replace("@valence',", "@valence', '31_train_coarse@arousal',") + settings)
+
+
 def run_in_jobs(root):
     """The toy profile with a second training, two stages at a time."""
-    profile = root / "nbs/profiles/toy.toml"
-    profile.write_text(profile.read_text().replace("@valence',", "@valence', '31_train_coarse@arousal',"))
+    add_arousal(root)
     chain = load_chain("toy", [], root)
     run_chain(chain, select_stages(chain), say=lambda line: None, work=_in_jobs(2))
     return chain
@@ -390,8 +394,8 @@ def test_the_first_of_several_processes_leaves_the_outputs(project):
     assert "processes" not in (folder / "parameters.yaml").read_text()
 
 
-def start_process(root, **environment):
-    command = [sys.executable, "-c", "from dimabsa_nb.cli import app; app()", "run", "toy"]
+def start_process(root, *options, **environment):
+    command = [sys.executable, "-c", "from dimabsa_nb.cli import app; app()", "run", "toy", *options]
     heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job is born deaf to it
     return subprocess.Popen(command, cwd=root, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
 
@@ -430,6 +434,19 @@ def test_stopped_run_goes_on_and_ends_in_the_same_bytes(project, way):
     assert before + log(project) == EVERYTHING[1:4] + ["step 4", "table"]
     assert json.loads((project / "runs/toy/31_train_coarse@valence/record.json").read_text())["outputs"] == hashes
     assert files(project / "runs/toy/91_dataset/results") == undisturbed
+
+
+def test_killed_jobs_train_no_longer(project):
+    """Two stages side by side end with the run that started them."""
+    add_arousal(project, "epochs = 100\n")
+    process = start_process(project, "--jobs", "2", TOY_SLEEP="0.2")
+    wait_for_step(project, 2)
+    process.kill()
+    process.wait()
+    time.sleep(2.5)
+    assert len(log(project)) < 50
+    time.sleep(1.0)
+    assert log(project) == []
 
 
 def test_partial_folder_of_another_key_is_not_used(project):
