@@ -35,11 +35,11 @@ _CHOICES = {"paper": {"max_length": 512, "pooled_dropout": 0.0},
             "release": {"max_length": 256, "pooled_dropout": 0.15}}
 
 def encoder_choices(faithful_to: str,  # "paper" or "release"
-    **settings: float,  # max_length, pooled_dropout; below zero: as `faithful_to` has it
-) -> dict[str, float]:  # the same names, none below zero
-    "What an encoder is set to.  Raises UserError for an unknown choice."
+    max_length: int = -1,  # tokens; below zero: as `faithful_to` has it
+) -> dict[str, float]:  # max_length, pooled_dropout
+    "What an encoder is set to. Raises UserError for an unknown choice."
     choices = _CHOICES[check_choice("faithful_to", faithful_to, FAITHFUL_TO)]
-    return {name: choices[name] if value < 0 else value for name, value in settings.items()}
+    return choices if max_length < 0 else choices | {"max_length": max_length}
 
 # %% ../nbs/13_encoder.ipynb #2dd73c99
 def _aligned(distributions: pd.DataFrame, dimension: str, numbers: pd.Series) -> np.ndarray:

@@ -58,11 +58,15 @@ class Chain:
         "Whether a stage has finished, up to date or not."
         return (self.folder(stage)/"record.json").is_file()
 
+    def results(self, stage: str) -> tuple[Path, Path]:
+        "Where results/PROFILE holds a stage: its record, and the folder of its numbers."
+        held = self.root/"results"/self.profile
+        return held/"records"/f"{stage}.json", held/"outputs"/stage
+
     def is_published(self, stage: str) -> bool:
-        "Whether a stage is to be taken from results/PROFILE: its record and its numbers."
-        results = self.root/"results"/self.profile
-        return (self.published and (results/"records"/f"{stage}.json").is_file()
-                and (results/"outputs"/stage).is_dir())
+        "Whether a stage is to be taken from results/PROFILE."
+        record, numbers = self.results(stage)
+        return self.published and record.is_file() and numbers.is_dir()
 
 # %% ../nbs/16_pipeline.ipynb #98aabbcf
 # parameters that name files: their content counts, not their place
@@ -369,16 +373,15 @@ def _packed_numbers(folder: Path) -> dict[str, bytes]:
 # %% ../nbs/16_pipeline.ipynb #d8fed0d7
 def _published_files(chain: Chain, stage: Stage) -> dict[Path, bytes]:
     "Collect a stage's record, numbers, tables, figures and, of 9x, the executed notebook."
-    folder, results = chain.folder(stage.name), chain.root/"results"/chain.profile
-    files = {results/"records"/f"{stage.name}.json": (folder/"record.json").read_bytes()}
+    folder, (record, numbers) = chain.folder(stage.name), chain.results(stage.name)
+    files = {record: (folder/"record.json").read_bytes()}
     for kind in ("results", "figures"):
         files |= {chain.root/kind/chain.profile/path.relative_to(folder/kind): path.read_bytes()
                   for path in (folder/kind).rglob("*") if path.is_file()}
-    files |= {results/"outputs"/stage.name/name: content
-              for name, content in _packed_numbers(folder).items()}
+    files |= {numbers/name: content for name, content in _packed_numbers(folder).items()}
     if stage.name.startswith("9"):
         notebook = _published_notebook(folder/"notebook.ipynb", chain.root)
-        files[results/"notebooks"/f"{stage.name}.ipynb"] = notebook.encode("utf-8")
+        files[record.parents[1]/"notebooks"/f"{stage.name}.ipynb"] = notebook.encode("utf-8")
     return files
 
 # %% ../nbs/16_pipeline.ipynb #ceaba3ca
@@ -399,8 +402,7 @@ def _publish(chain: Chain, stages: list[Stage]):
 def _take_published(chain: Chain, stage: Stage) -> bool:
     """Put a stage that has not run in place from results/PROFILE; whether it was there. Raises
     UserError for a file that is not what its record says."""
-    results, partial = chain.root/"results"/chain.profile, _partial_folder(chain, stage)
-    path, kept = results/"records"/f"{stage.name}.json", results/"outputs"/stage.name
+    (path, kept), partial = chain.results(stage.name), _partial_folder(chain, stage)
     if chain.has_run(stage.name) or not chain.is_published(stage.name): return False
     record = Record.model_validate_json(path.read_bytes())
     shutil.rmtree(partial, ignore_errors=True)
@@ -430,11 +432,9 @@ def _prospect(chain: Chain, stages: list[Stage], now: Stage, force: bool = False
     "A stage's place in the chain, and what is left by the last records, if each has one."
     number = stages.index(now)
     plan = stale_stages(chain, stages[number:], force, True)
-    left = [stage for stage, _, reason in plan if reason]
-    folders = chain.folder(""), chain.root/"results"/chain.profile/"records"
-    past = [next((path for path in (folders[0]/stage.name/"record.json",
-                                    folders[1]/f"{stage.name}.json") if path.is_file()), None)
-            for stage in left]
+    left = [stage.name for stage, _, reason in plan if reason]
+    places = [(chain.folder(name)/"record.json", chain.results(name)[0]) for name in left]
+    past = [next(filter(Path.is_file, pair), None) for pair in places]
     place = f"{number + 1} of {len(stages)}"
     if None in past: return place
     seconds = sum(json.loads(path.read_bytes())["seconds"] for path in past)

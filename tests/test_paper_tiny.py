@@ -151,7 +151,8 @@ def test_the_chain_ends_in_table_2_and_its_records_say_bfloat16(undisturbed):
         assert (record["device"], record["dtype"]) == ("cpu", "bfloat16") and record["metrics"]["dtype_reason"].startswith("asked for"), path
         if "attention" in record["metrics"]:
             assert (record["metrics"]["attention"], record["metrics"]["attention_kernel"]) == ("packed", "blocks")
-    assert len(found) == 6 and found[TRAINED[1]]["metrics"]["probe_error"] is None
+    trained = found[TRAINED[1]]["metrics"]
+    assert len(found) == 6 and trained["probe_error"] is None and (trained["max_length"], trained["pooled_dropout"]) == (512, 0.0)
     assert [found[stage]["metrics"]["steps"] // found[stage]["parameters"]["epochs"] > 1 for stage in TRAINED] == [True, True]
     table = (run / "92_main_results/results/table2.md").read_text()
     assert "Not comparable with any published number" in table and "| Macro |" in table
