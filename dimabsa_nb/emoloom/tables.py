@@ -84,8 +84,8 @@ def provenance_sentence(candidates: list[dict],  # see `read_candidates`
                   for phase in ("zero-shot", "trained"))
     kind = "SYNTHETIC" if metrics["corpora"] == "synthetic" else "official"
     stopped = [other["metrics"]["candidate"] for other in candidates if other["metrics"]["stopped"]]
-    return (f"{kind} emotion corpora: {asked}; freely the first {free}, untrained {zero}; LoRA on "
-            f"{metrics['train_rows']:,} texts, {metrics['weak_rows']:,} of them "
+    return (f"{kind} emotion corpora: {asked}; freely the first {free}, untrained {zero}; trained "
+            f"on {metrics['train_rows']:,} texts, {metrics['weak_rows']:,} of them "
             f"EmpatheticDialogues'; {profile_words(profile, caption)}."
             + f" Stopped by the budget: {', '.join(stopped)}." * bool(stopped))
 
