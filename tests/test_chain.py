@@ -113,7 +113,7 @@ def test_ablations_answer_what_has_run(undisturbed, tmp_path):
     shutil.copy(root / "runs/smoke/92_main_results/results/comparisons.csv", committed)
     lines, known = paper_table("statements"), ledger.Evidence(REPOSITORY, None, [committed])
     found = {line.id: ledger._judge(line, known)["verdict"] for line in lines[lines.check.str.startswith("paired")].itertuples()}
-    assert {id for id, verdict in found.items() if verdict == "not run"} == {"features_help", "mismatch"}
+    assert {id for id, verdict in found.items() if verdict == "not run"} == {"features_help", "mismatch", "shared_arousal", "shared_error"}
     written = {*pd.read_csv(committed / "comparisons.csv")["comparison"], *table["comparison"]}
     assert {check.removeprefix("paired: ").rsplit(", ", 1)[0] for check in lines.check if check.startswith("paired")} <= written
     settings = {stage: json.loads((root / f"runs/smoke/{stage}/record.json").read_text()) for stage in only[:3]}
