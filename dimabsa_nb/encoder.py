@@ -148,7 +148,7 @@ class _StatesOnDisk:
 # %% ../nbs/13_encoder.ipynb #states02
 def _keep_on_disk(model: RegressionEncoder, sequences: list[list[int]], folder: Path,
                   dtype: torch.dtype, limit: int = 2**30) -> None:
-    "Keep frozen layers' states in a file, if those of all inputs take more bytes than `limit`."
+    "Keep frozen layers' states in a file, if those of `sequences` take more bytes than `limit`."
     if not isinstance(kept := model.frozen_states, _FrozenStates): return
     width, known = model.backbone.config.hidden_size, [*dict.fromkeys(map(tuple, sequences))]
     if 2 * width * sum(map(len, known)) <= limit: return
@@ -369,7 +369,7 @@ def train_encoder(model: RegressionEncoder,  # from `new_encoder`
                                           dtype)
     schedule = Schedule(epochs, len(order[0]), learning_rate, weight_decay, warmup, decay)
     history = fit(model, backward, schedule, folder, evaluate, seed, every, "encoder", data)
-    if isinstance(model.frozen_states, _FrozenStates): model.frozen_states = None
+    model.frozen_states = None # test rows come once
     return history
 
 # %% ../nbs/13_encoder.ipynb #7b7cc3b3
