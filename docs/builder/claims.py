@@ -84,9 +84,10 @@ def per_profile(references: list[Reference], describe) -> str:
 
 
 def stages_for(reference: Reference, stage: str) -> list[str]:
-    """The stages that a stage's result was made from, and itself, in order."""
+    """The stages that a result was made from, and itself, in order; none that run on demand."""
     needed = {stage}.union(*(stages_for(reference, above)
-                             for above in reference.records[stage].upstream))
+                             for above in reference.records[stage].upstream
+                             if above in reference.records))
     return [name for name in reference.records if name in needed]
 
 
