@@ -326,6 +326,7 @@ def _train_round(model, optimizer: torch.optim.Optimizer, backward: Callable, in
         backward([inputs[row] for row in drawn], targets[drawn])
         optimizer.step(); optimizer.zero_grad()
 
+# %% ../nbs/26_baselines.ipynb #a0f6aaa1
 def _padded_backward(model, prompts: list[list[int]], targets: torch.Tensor, dimension: str,
                      digits: list[int]) -> float:
     "One padded batch with full logits, forward and backward."

@@ -408,6 +408,7 @@ def _make_tiny_xlmr(files: dict[str, Path], folder: str | Path, longest: int = 1
                               layer_norm_eps=1e-5)
     _save_random(XLMRobertaModel, config, tokenizer, folder)
 
+# %% ../nbs/09_convert.ipynb #9fc3208e
 def _convert_random_e5_large(files: dict[str, Path], folder: str | Path) -> None:
     "`random-e5-large`: multilingual-E5-large's own sizes behind its own tokenizer; 2 GB."
     from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel

@@ -362,7 +362,7 @@ def _published_notebook(path: Path, root: Path) -> str:
 # %% ../nbs/16_pipeline.ipynb #a16b0411
 # outputs that are numbers alone, nobody's text, and small: they are published, too
 _NUMBERS = ("valence.jsonl", "arousal.jsonl", "predictions.jsonl", "internal.jsonl",
-            "losses.json", "point.csv")
+            "losses.json", "point.csv", "answers.jsonl", "errors.jsonl", "ablation.jsonl")
 
 def _packed_numbers(folder: Path) -> dict[str, bytes]:
     "Compress the numbers that a stage left behind, by file."

@@ -58,6 +58,7 @@ def _chat_frame(tokenizer) -> tuple[str, str]:
     before, after = asked.split("QUESTION")
     return before, after
 
+# %% ../nbs/19_prompting.ipynb #57153ebe
 def _prompt_ids(rows: pd.DataFrame, asked: str, tokenizer, examples: pd.DataFrame | None = None,
                 ending: str = "Output:", max_length: int = 1024) -> list[np.ndarray]:
     "The prompt of every row as token ids."

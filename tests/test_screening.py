@@ -1,4 +1,5 @@
 "EmoLoom: exact decoding, and a screening run that is killed and goes on."
+import gzip
 import json
 import os
 import shutil
@@ -156,10 +157,13 @@ def test_a_screening_leaves_its_record(screened):
     assert set(measured["seconds"]) >= {"zero-shot, goemotions", "training", "trained, emobank", "closed, empatheticdialogues", "trained, coarse arousal"} and record["peak_memory_mb"] > 0
     lines = [json.loads(line) for line in (screened/"runs/smoke/34_screen_model@first/trained_goemotions.jsonl").read_text().splitlines()]
     assert {line["code"] for line in lines} <= set(CODES) - {"ok"}  # why each free answer breaks the contract
-    assert len(lines) == 4 and {"key", "id", "code", "output", "cache_agrees", "gold_labels", "lenient_code", "prompt_sha256"} <= set(lines[0])
+    assert len(lines) == 4 and {"key", "id", "code", "output", "cache_agrees", "lenient_code", "prompt_sha256"} <= set(lines[0])
     output = next(line["output"] for line in lines if len(line["output"]) > 8)
-    published = [path.read_text() for path in (screened/"results").rglob("*") if path.is_file()]
-    assert not any(json.dumps(output)[1:-1] in text for text in published)
+    published = {path: (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode()
+                 for path in (screened/"results").rglob("*") if path.is_file()}
+    assert not any(json.dumps(output)[1:-1] in text for text in published.values())
+    answers = next(text for path, text in published.items() if path.match("34_screen_model@first/answers.jsonl.gz"))
+    assert not any("gold" in name or name in ("key", "output") for name in json.loads(answers.splitlines()[0]))
 
 
 # `dimabsa screen` is the same chain in a folder of its own; a spent budget is said, not hidden
