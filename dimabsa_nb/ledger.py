@@ -400,7 +400,7 @@ def _kv_off(evidence: Evidence) -> _Found:
     if not path: return _Found("", "", "not run", "no screening is committed")
     counts = [texts for record in path.parent.glob("34_screen_model@*") for phase in
               pd.read_json(record, typ="series")["metrics"]["counts"].values()
-              for texts in phase.values()]
+              for texts in phase.values() if "cache_disagrees" in texts]
     differ, asked = (sum(texts[name] for texts in counts) for name in ("cache_disagrees", "asked"))
     return _Found(differ, f"{Path(where).parent}, 34_screen_model",
                   "direction holds" if differ else "cannot tell", f"{differ} of {asked} answers")

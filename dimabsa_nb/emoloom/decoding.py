@@ -10,6 +10,7 @@ __all__ = ['ASKED', 'TASKS', 'AXES', 'PHASES', 'decode_without_cache', 'declared
 import hashlib
 import json
 import time
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -105,26 +106,24 @@ def _needs_unbatched_decoding(causal, prompts: list[list[int]], limit: int) -> b
     return bool(window) and len(lengths) > 1 and max(lengths) + limit > window
 
 # %% ../../nbs/23_emoloom_decoding.ipynb #36b6cb69
-def _decode_with_cache(model, tokenizer, prompts: list, limit: int = 64, begun=None,
-                       closed=None) -> list:
+def _decode_with_cache(model, tokenizer, prompts: list, limit: int = 64, begun=None) -> list:
     "Greedy decoding with a key-value cache, going on from begun answers."
     written = [list(ids) for ids in begun or [[]] * len(prompts)]
     if _needs_unbatched_decoding(_causal_model(model), prompts, limit):
-        return [_decode_with_cache(model, tokenizer, [ids], limit, [done], closed)[0]
+        return [_decode_with_cache(model, tokenizer, [ids], limit, [done])[0]
                 for ids, done in zip(prompts, written)]
-    finished = lambda k: _is_finished(written[k], tokenizer, limit, closed)
+    finished = lambda k: _is_finished(written[k], tokenizer, limit)
     with torch.inference_mode(), _attention(model, "sdpa") as causal:
         return _go_on(causal, [ids + done for ids, done in zip(prompts, written)], written,
-                      finished, closed)
+                      finished)
 
 # %% ../../nbs/23_emoloom_decoding.ipynb #2675ce8f
-def _go_on(causal, sequences: list, written: list, finished, closed=None) -> list:
+def _go_on(causal, sequences: list, written: list, finished) -> list:
     "Add to begun answers, token by token, until `finished` says so of each."
     cache, mask, states = _prefill(causal, sequences)
     alive = list(range(len(written)))
     while True:
-        allowed = closed and [closed.allowed(tuple(written[k])) for k in alive]
-        chosen = _first_choices(causal, states, allowed).tolist()
+        chosen = _first_choices(causal, states).tolist()
         for k, token in zip(alive, chosen): written[k].append(token)
         kept = [row for row, k in enumerate(alive) if not finished(k)]
         if not kept: return written
@@ -235,10 +234,10 @@ class _ClosedSet:
 def _draft_and_verify(model, tokenizer, prompts: list, limit: int, draft, closed=None) -> tuple:
     "Answers, first drafts, and whether all choices were the first of the whole vocabulary."
     written, alive, first = [[] for _ in prompts], list(range(len(prompts))), None
-    free, more = [True] * len(prompts), {"closed": closed} if closed else {}
+    free = [True] * len(prompts)
     while alive:
         begun = [written[k] for k in alive]
-        drafts = draft(model, tokenizer, [prompts[k] for k in alive], limit, begun, **more)
+        drafts = draft(model, tokenizer, [prompts[k] for k in alive], limit, begun)
         first = first or drafts
         counts = [len(ids) - len(done) for ids, done in zip(drafts, begun)]
         sequences = [prompts[k] + ids[:-1] for k, ids in zip(alive, drafts)]
@@ -261,13 +260,37 @@ def decode_without_cache(model,  # a causal language model with the packed atten
     return _draft_and_verify(model, tokenizer, prompts, limit, draft)[:2]
 
 # %% ../../nbs/23_emoloom_decoding.ipynb #06b37f3f
+class _Drafts:
+    "Lines of a closed set, each choice the one seen most often after the longest known context."
+    def __init__(self, closed: _ClosedSet):
+        self.closed, self.seen = closed, defaultdict(Counter)  # last tokens -> next ones
+
+    def __call__(self, model, tokenizer, prompts: list, limit: int, begun: list) -> list:
+        for ids in begun:
+            for k, token in enumerate(ids):
+                for back in range(min(k, 8) + 1): self.seen[tuple(ids[k - back:k])][token] += 1
+        return [self._completed(list(ids)) for ids in begun]
+
+    def _completed(self, ids: list[int]) -> list[int]:
+        while allowed := self.closed.allowed(tuple(ids)):
+            counts = (self.seen.get(tuple(ids[-back:] if back else ()), Counter())
+                      for back in range(min(len(ids), 8), -1, -1))
+            known = next((found for found in counts if any(map(found.get, allowed))), Counter())
+            ids.append(max(allowed, key=lambda token: known[token]))
+        return ids
+
+# %% ../../nbs/23_emoloom_decoding.ipynb #7c1f0d52
 def _decode_closed(model,  # a causal language model with the packed attention
     tokenizer,  # its tokenizer
     prompts: list[list[int]],  # token ids of each prompt
     closed: _ClosedSet,  # the answers there are
-) -> tuple[list[list[int]], list[list[int]], list[bool]]:  # answers, first drafts, free or not
+) -> tuple[list[list[int]], list[bool]]:  # answers, free or not
     "The greedy answer of the closed set, without a cache; it ends with the last number."
-    return _draft_and_verify(model, tokenizer, prompts, 0, _decode_with_cache, closed)
+    draft, answers, free = _Drafts(closed), [], []
+    for part in filter(None, (prompts[:4], prompts[4:])):
+        found, _, begins = _draft_and_verify(model, tokenizer, part, 0, draft, closed)
+        answers, free = answers + found, free + begins
+    return answers, free
 
 # %% ../../nbs/23_emoloom_decoding.ipynb #648feab1
 ASKED = "goemotions"  # the corpus whose labels every prompt lists
@@ -343,15 +366,16 @@ def _parse_output(output: str, labels: tuple) -> dict:
 # %% ../../nbs/23_emoloom_decoding.ipynb #4f65ae57
 def _answer_batch(model, tokenizer, prompts: list, labels: tuple, limit: int,
                   closed: _ClosedSet | None = None) -> list[dict]:
-    "Ask one batch without a cache, and record whether a cache would have changed an answer."
-    if closed: written, drafts, free = _decode_closed(model, tokenizer, prompts, closed)
+    "Ask one batch without a cache; a free answer is compared with the one that a cache gives."
+    if closed: written, free = _decode_closed(model, tokenizer, prompts, closed)
     else: written, drafts = decode_without_cache(model, tokenizer, prompts, limit)
+    more = ({"free": begins} for begins in free) if closed else (
+        {"cache_agrees": answer == draft} for answer, draft in zip(written, drafts))
     end = '},"rationale":"not asked for"}' if closed else ""
     outputs = [tokenizer.decode(ids, skip_special_tokens=True) + end for ids in written]
-    rows = [{**_parse_output(output, labels), "prompt_tokens": len(ids), "tokens": len(answer),
-             "cache_agrees": answer == draft, "output": output}
-            for ids, answer, draft, output in zip(prompts, written, drafts, outputs)]
-    return [row | {"free": begins} for row, begins in zip(rows, free)] if closed else rows
+    return [{**_parse_output(output, labels), "prompt_tokens": len(ids), "tokens": len(answer),
+             "output": output, **check}
+            for ids, answer, output, check in zip(prompts, written, outputs, more)]
 
 # %% ../../nbs/23_emoloom_decoding.ipynb #a4492c73
 def _stream_answers(path: Path, keys: list, batch_size: int, ask, clock) -> dict[str, dict]:

@@ -31,10 +31,11 @@ from .scores import evaluate_teacher_forced
 # %% ../../nbs/26_emoloom_screening.ipynb #f0368bcb
 def phase_counts(answers: dict[str, pd.DataFrame],  # corpus -> answers of `ask_all`
 ) -> dict[str, dict]:  # corpus -> asked, tokens, prompt_tokens, cache_disagrees, codes
-    "Count the texts, tokens, differences from KV-on and codes of a phase."
+    "Count texts, tokens and codes of a phase, and of free answers the differences from KV-on."
     counts = lambda frame: {"asked": len(frame), "tokens": int(frame["tokens"].sum()),
                             "prompt_tokens": int(frame["prompt_tokens"].sum()),
-                            "cache_disagrees": int((~frame["cache_agrees"]).sum()),
+                            **({"cache_disagrees": int((~frame["cache_agrees"]).sum())}
+                               if "cache_agrees" in frame else {}),
                             "codes": frame["code"].value_counts().to_dict()}
     return {corpus: counts(frame) if len(frame) else {"asked": 0}
             for corpus, frame in answers.items()}

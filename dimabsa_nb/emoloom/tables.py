@@ -270,19 +270,20 @@ def _phase_seconds(metrics: dict, phase: str) -> tuple[float, float]:
 # %% ../../nbs/25_emoloom_tables.ipynb #0b54c757
 def cost_table(candidates: list[dict],  # see `read_candidates`
 ) -> pd.DataFrame:  # one row a candidate and phase
-    "What each phase asked, wrote and spent, and how often a cache would have changed an answer."
+    "What each phase asked, wrote and spent; how many answers a cache changed."
     lines = []
     for metrics in (candidate["metrics"] for candidate in candidates):
         for phase in (phase for phase in PHASES if metrics["counts"].get(phase)):
             counts = metrics["counts"][phase].values()
             total = lambda name: sum(count.get(name, 0) for count in counts)
+            both = sum(count["asked"] for count in counts if "cache_disagrees" in count)
             decoding, training = _phase_seconds(metrics, phase)
             lines.append({
                 "candidate": metrics["candidate"], "phase": PHASES[phase],
                 "declared": sum(metrics["declared"][phase].values()), "asked": total("asked"),
                 "training texts": 0 if phase == "zero-shot" else metrics["train_rows"],
                 "tokens written": total("tokens"), "tokens read": total("prompt_tokens"),
-                "KV-on differs": f"{total('cache_disagrees')} of {total('asked')}",
+                "KV-on differs": f"{total('cache_disagrees')} of {both}" if both else "–",
                 "decoding seconds": decoding, "training seconds": training,
                 "texts a second": total("asked") / decoding if decoding else np.nan,
                 "peak memory MB": metrics.get("peak_memory_mb", np.nan)})
