@@ -8,7 +8,7 @@ __all__ = []
 # %% ../nbs/16_stages.ipynb #17ab1a01
 _ENCODERS = "joint", "separate-valence", "separate-arousal"
 _SLOTS = "first", "second", "third", "fourth", "fifth"  # of the screening's candidates
-_SIZES = 1000, 2000, 4000, 8000, 0  # rows of learning curves; 0: all
+_SIZES = 1000, 2000, 4000, 8000  # rows of learning curves; the run's own models end them
 _MEMBERS = {f"39_train_regression@{kind}-{seed}": {"seed": seed}
             for kind in ("decoder", "encoder") for seed in (42, 43, 44, 45)}
 _ROAD = {**_MEMBERS, "39_train_regression@encoder-probe": {}, "39_weigh_members": {},
@@ -41,9 +41,9 @@ _ABLATIONS = {
        for name in _ENCODERS},
     "33_train_encoder@joint-none": {"variant": "joint", "guidance": "none"},
     **_OUT_OF_FOLD,
-    **{f"38_curve_coarse@{name}-{rows or 'all'}": {"dimension": name, "rows": rows}
+    **{f"38_curve_coarse@{name}-{rows}": {"dimension": name, "rows": rows}
        for name in ("valence", "arousal") for rows in _SIZES},
-    **{f"38_curve_encoder@joint-{rows or 'all'}": {"variant": "joint", "rows": rows}
+    **{f"38_curve_encoder@joint-{rows}": {"variant": "joint", "rows": rows}
        for rows in _SIZES},
     "38_curve_tree@tree": {},
     "97_guidance_effect": {}, "98_learning_curves": {}}
