@@ -166,6 +166,15 @@ def test_the_result_shows_its_spread_over_runs(quick):
     assert seeds(replace(quick, runs=[])) == ""
 
 
+def test_seeds_of_the_encoders_alone_are_shown(quick):
+    again = pd.DataFrame([{"system": name, "runs": 3, "rmse_va": 1.25, "rmse_va_sd": 0.5} for name in ("joint", "separate")])
+    gap = pd.DataFrame([{"comparison": "joint - separate, 3 seeds", "difference": -0.25, "low": -0.5, "high": -0.125}])
+    tables = {name: table for name, table in quick.tables.items() if name != "spread"} | {"seeds": again, "comparisons": gap}
+    shown = replace(quick, tables=tables, runs=[])
+    assert result(shown).count("1.250 ± 0.500") == 2 and result(shown).endswith("of 3 trainings of the encoders with other seeds.")
+    assert seeds(shown).startswith("Over 3 seeds of the encoders joint has 1.250 ± 0.500") and seeds(shown).endswith("-0.250 [-0.500, -0.125].")
+
+
 def test_a_block_without_a_profile_takes_the_largest_that_has_it(copy):
     shutil.copytree(copy / "results/quick/records", copy / "results/laptop/records", dirs_exist_ok=True)
     (copy / "results/laptop/summary.md").write_text("Larger.")

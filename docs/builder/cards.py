@@ -92,9 +92,13 @@ def scale(reference: Reference) -> str:
 
 
 def over_runs(reference: Reference, column: str, row: str = "macro") -> str:
-    """Mean and standard deviation of a number of Table 2 over runs with other seeds; "" where no
-    spread was measured, or the number is the same in all."""
-    spread = reference.tables.get("spread")
+    """Mean and standard deviation of a number of Table 2 over runs with other seeds, or over other
+    seeds of the encoders; "" where no spread was measured, or the number is the same in all."""
+    spread, again = reference.tables.get("spread"), reference.tables.get("seeds")
+    if spread is None and again is not None and row == "macro":
+        system, measure = column.split("_", 1)
+        return "; ".join(f"{mean:.3f} ± {sd:.3f}" for mean, sd in again.loc[
+            again["system"] == system, [measure, f"{measure}_sd"]].to_numpy())
     if spread is None: return ""
     wanted = {"table": "table2.csv", "label": row, "column": column}
     found = spread[(spread[[*wanted]] == pd.Series(wanted)).all(axis=1) & spread["mean"].notna()]
@@ -105,6 +109,10 @@ def over_runs(reference: Reference, column: str, row: str = "macro") -> str:
 def runs_note(reference: Reference) -> str:
     """What the column of means is over; "" where no spread was measured."""
     kinds = sorted({dtype for run in reference.runs for dtype in run["dtype"]})
+    again = reference.tables.get("seeds")
+    if not reference.runs and again is not None:
+        return (f" Over runs: mean ± standard deviation of {again['runs'].max()} trainings of the "
+                "encoders with other seeds.")
     return (f" Over runs: mean ± standard deviation of {len(reference.runs)} runs with other "
             f"seeds, in {' and '.join(kinds)}." if reference.runs else "")
 
@@ -116,8 +124,9 @@ def verdicts_by_run(reference: Reference) -> dict[str, str]:
 
 
 def seeds(reference: Reference) -> str:
-    """Which verdicts of the comparisons change from run to run; "" where no spread was measured."""
-    if not reference.runs: return ""
+    """The macro error over seeds, and which verdicts of the comparisons change from run to run;
+    "" where no spread was measured."""
+    if not reference.runs: return encoder_seeds(reference)
     changing = []
     for name, texts in verdicts_by_run(reference).items():
         first, _, second = name.partition(" - ")
@@ -130,12 +139,25 @@ def seeds(reference: Reference) -> str:
             f"interval of a difference says {verdict}.")
 
 
+def encoder_seeds(reference: Reference) -> str:
+    """The macro error over seeds of the encoders alone; "" where they have one."""
+    if "seeds" not in reference.tables: return ""
+    count = reference.tables["seeds"]["runs"].max()
+    lines = reference.tables["comparisons"].set_index("comparison")
+    gap = lines.loc[f"joint - separate, {count} seeds"]
+    joint, separate = (over_runs(reference, f"{name}_rmse_va") for name in ("joint", "separate"))
+    return (f"Over {count} seeds of the encoders joint has {joint}, separate {separate} (mean ± "
+            f"standard deviation); over seeds and texts the difference is {gap['difference']:+.3f} "
+            f"[{gap['low']:+.3f}, {gap['high']:+.3f}].")
+
+
 def result(reference: Reference) -> str:
     """The macro measures beside the constant predictor's and the paper's."""
     macro = reference.table2().loc["macro"].to_dict()
     printed = paper_table("table2").set_index("pair").loc["macro"]
+    several = {"spread", "seeds"} & set(reference.tables)
     spread = {system: {"RMSE_VA over runs": over_runs(reference, f"{system}_rmse_va") or "–"}
-              if "spread" in reference.tables else {} for system in (*SYSTEMS, "paper")}
+              if several else {} for system in (*SYSTEMS, "paper")}
     rows = [{"system": NAMES[system], "test rows": reference.tested(),
              **{f"macro {head}": with_interval(macro, f"{system}_{name}")
                 for name, head in HEADS.items()}, **spread[system]}
