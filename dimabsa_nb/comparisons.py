@@ -84,7 +84,7 @@ def question_table(runs: dict[str, list[pd.DataFrame]],  # system -> matched row
     questions: list[tuple[str, str, str, str]],  # question, first, second, statistic
     samples: int = 1000,  # bootstrap samples
     seed: int = 0,  # of the draws
-) -> pd.DataFrame:  # question, and what `report.comparison` returns
+) -> pd.DataFrame:  # question, runs of either system, and what `report.comparison` returns
     "Compare systems over texts and runs; a question whose systems did not run says so."
     lines = []
     for question, first, second, statistic in questions:
@@ -92,6 +92,7 @@ def question_table(runs: dict[str, list[pd.DataFrame]],  # system -> matched row
                  "verdict": "not run"}
         if runs.get(first) and runs.get(second):
             found = comparison(runs, first, second, samples, seed, statistic)
+            found["runs"] = f"{len(runs[first])}, {len(runs[second])}"
         lines.append({"question": question} | found)
     return pd.DataFrame(lines)
 
