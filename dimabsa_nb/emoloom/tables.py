@@ -55,8 +55,9 @@ def shared_facts(candidates: list[dict],  # see `read_candidates`
 ) -> dict[str, dict]:  # corpus -> sha256, constant (mean VAD), majority, majority_ekman
     "What the baselines know. Raises UserError for a candidate that was asked other corpora."
     facts = {corpus: _baseline_facts(rows, corpus) for corpus, rows in corpora.items()}
+    digests = lambda known: {corpus: fact["sha256"] for corpus, fact in known.items()}
     for metrics in (candidate["metrics"] for candidate in candidates):
-        if metrics["facts"] != facts:
+        if digests(metrics["facts"]) != digests(facts):
             raise UserError(f"{metrics['candidate']} was screened on other corpora than these; "
                             "name its own, or run 34_screen_model again")
     return facts
