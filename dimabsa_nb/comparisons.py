@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from .core import read_jsonl
 from .metrics import (MEASURES, _draw_counts, _source_families, _two_sided,
-                                percentile_interval)
+                                percentile_interval, rmse_va)
 from .records import Record
 from .report import (_panels, _with_predictions, calibration_error, clear_direction,
     coarse_frame, comparison, join_separate, score_table)
@@ -134,6 +134,12 @@ def nested_rows(rows: pd.DataFrame,  # training rows: text
     return rows[(before < count) | (count == 0)].reset_index(drop=True)
 
 # %% ../nbs/19_comparisons.ipynb #cmp0c004
+def _constant_error(train: pd.DataFrame, rows: pd.DataFrame) -> float:
+    "RMSE_VA on some rows of each pair's mean over training rows."
+    means = train.groupby("pair")[["valence", "arousal"]].mean()
+    return rmse_va(rows[["valence", "arousal"]].to_numpy(), means.loc[rows["pair"]].to_numpy())
+
+# %% ../nbs/19_comparisons.ipynb #cmp0c005
 def _curve_figure(points: pd.DataFrame,  # what, rows, error, constant
 ):  # the figure
     "Draw errors over the constant predictor's by training rows, a line for each model."
