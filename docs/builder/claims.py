@@ -1,13 +1,14 @@
 """The verdicts of the ledger on the pages, what the runs cost, and what a reader can certify."""
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
 from builder.cards import Reference, read_reference, table_of
-from builder.results import published, reference_profiles
+from builder.results import committed_records, published, reference_profiles
 from dimabsa_nb.core import UserError
 from dimabsa_nb.tables import paper_source, paper_table
 
@@ -16,6 +17,9 @@ FIGURES = {  # what the paper says of what a figure shows, by the ledger's ids
     "ablation_pairs": ("joint_wins", "outperforms", "arousal_better"),
     "arousal_joint": ("arousal_better",), "arousal_separate": ("arousal_better",),
     "coarse_calibration": ("soft_targets",), "system": ("llm", "encoder", "lora_rank")}
+NAMED = {  # notebooks that read stages which run only where they are named
+    "97_guidance_effect": ("32_extract_guidance@hard", "33_train_encoder"),
+    "98_learning_curves": ("38_curve_coarse", "38_curve_encoder", "38_curve_tree")}
 
 
 def ledger(root: Path) -> pd.DataFrame:
@@ -84,7 +88,7 @@ def per_profile(references: list[Reference], describe) -> str:
 
 
 def stages_for(reference: Reference, stage: str) -> list[str]:
-    """The stages that a result was made from, and itself, in order; none that run on demand."""
+    """The stages that a result was made from, and itself, in order, of those with a record."""
     needed = {stage}.union(*(stages_for(reference, above)
                              for above in reference.records[stage].upstream
                              if above in reference.records))
@@ -95,7 +99,8 @@ def command_for(reference: Reference, stage: str) -> str:
     """The shortest command that makes a stage's result."""
     stages = stages_for(reference, stage)
     all_of_it = len(stages) > 2 or stages == [*reference.records]
-    only = "" if all_of_it else "".join(f" --only {name}" for name in stages)
+    named = (*NAMED[stage], stage) if stage in NAMED else () if all_of_it else stages
+    only = "".join(f" --only {name}" for name in named)
     return f"`dimabsa run {reference.profile}{only}`"
 
 
@@ -120,13 +125,15 @@ def how(root: Path) -> str:
     """How to make what the claims rest on, and what that costs, a line per notebook."""
     runs = [read_reference(root, profile) for profile in reference_profiles(root)]
     notebooks = dict.fromkeys(("91_dataset", "92_main_results", "93_ablations"), runs)
+    whole = [replace(run, records=committed_records(root, run.profile)) for run in runs]
+    notebooks |= {stage: [run for run in whole if stage in run.records] for stage in NAMED}
     notebooks["96_claims"] = [read_reference(root, "claims")]
     return table_of([
         {"notebook": stage,
          "command": ", ".join(command_for(reference, stage) for reference in references),
          "time, memory": per_profile(references, lambda one: cost_of(one, stage)),
          "tolerance": per_profile(references, lambda one: tolerance_of(one, stage))}
-        for stage, references in notebooks.items()])
+        for stage, references in notebooks.items() if references])
 
 
 def comment(root: Path, record, name: str) -> str:
@@ -144,7 +151,8 @@ def codecheck(root: Path) -> str:
     """codecheck.yml: the committed tables and figures of the ledger and of the reference runs."""
     root, manifest = Path(root), []
     for profile in ("claims", *reference_profiles(root)):
-        for record in read_reference(root, profile).records.values():
+        for stage, record in committed_records(root, profile).items():
+            if stage not in read_reference(root, profile).records and stage not in NAMED: continue
             manifest += [{"file": name.replace("/", f"/{profile}/", 1),
                           "comment": comment(root, record, name)} for name in sorted(record.outputs)
                          if re.match(r"results/[^/]*\.csv$|figures/[^/]*\.svg$", name)]
