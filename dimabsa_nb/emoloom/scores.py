@@ -248,12 +248,14 @@ def written_scores(model,  # a PEFT model
     rows: pd.DataFrame,  # held-out rows, native labels
     limit: int = 64,  # tokens an answer may have
     max_length: int = 256,  # tokens of a prompt
+    names: tuple[str, ...] = EKMAN,  # what the prompt lists: these or GoEmotions' labels
 ) -> dict[str, float]:  # parse_ok (share) and written_macro_f1
     "Score generated answers on Ekman's labels."
-    prompts = _prompt_ids(tokenizer, rows["text"], EKMAN, max_length)
+    prompts = _prompt_ids(tokenizer, rows["text"], names, max_length)
     written, _ = decode(model.eval(), tokenizer, prompts, limit)
-    parsed = [parse(tokenizer.decode(ids, skip_special_tokens=True), EKMAN) for ids in written]
+    parsed = [parse(tokenizer.decode(ids, skip_special_tokens=True), names) for ids in written]
     given = [result.answer.labels if result.answer else [] for result in parsed]
+    if names is not EKMAN: given = [to_ekman(ASKED, labels) for labels in given]
     gold = [to_ekman(row.corpus, row.labels) for row in rows.itertuples()]
     macro_f1, _ = _macro_scores(_indicator(gold, EKMAN), _indicator(given, EKMAN))
     return {"parse_ok": round(float(np.mean([result.code == "ok" for result in parsed])), 6),

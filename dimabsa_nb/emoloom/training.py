@@ -10,6 +10,7 @@ __all__ = ['MIN_PROBABILITY', 'WEIGHTS', 'valence_flip', 'verifier_accuracy', 'f
 import math
 import random
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -401,26 +402,27 @@ def build_training_inputs(model: EmoLoomModel,  # with its heads
 # %% ../../nbs/22_emoloom_training.ipynb #8401dc61
 def train_emoloom(model: torch.nn.Module,  # of `coarse.add_lora`, or an `EmoLoomModel`
     tokenizer,  # its tokenizer
-    rows: pd.DataFrame,  # training rows with native labels and VAD
+    rows: pd.DataFrame,  # with native labels and VAD
     folder: Path | str,  # for checkpoints
-    lexicon: Lexicon,  # for rationales and flips
+    lexicon: Lexicon,  # for rationales
     learning_rate: float = 5e-4,  # the peak
-    batch_size: int = 8,  # rows of a step
-    epochs: int = 1,  # each as many draws as rows
-    max_length: int = 256,  # tokens of a prompt
-    token_budget: int = 2048,  # tokens of a forward pass
+    batch_size: int = 8,  # of a step
+    epochs: int = 1,  # as many draws as rows
+    max_length: int = 256,  # of a prompt
+    token_budget: int = 2048,  # of a pass
     seed: int = 42,  # of order, flips, dropout
     ekman: bool = False,  # Ekman's labels or GoEmotions'
-    weights: dict[str, float] = WEIGHTS,  # of losses, 0 is off
+    weights: dict[str, float] = WEIGHTS,  # of losses; 0: off
     flip: float = 0.1,  # share of flipped rows
-    temperature: tuple[float, float] = (2.0, 1.0),  # (1, 1) is off
-    every: float = 60.0,  # seconds between checkpoints
+    temperature: tuple[float, float] = (2.0, 1.0),  # (1, 1): off
+    every: float = 60.0,  # seconds to a checkpoint
+    evaluate: Callable[[], float] | None = None,  # as for `train.fit`
 ) -> dict[str, object]:  # as `train.fit`, and what was drawn
     "Train on the contract; resumes as `train.fit`, raises as `training_rows`."
     model, rows, inputs = _prepare(model, tokenizer, rows, lexicon, max_length, flip, ekman, seed)
     schedule = Schedule(epochs, math.ceil(len(rows) / batch_size), learning_rate, warmup=0.1)
     return _fit_mixture(model, rows, inputs, schedule, batch_size, temperature, weights,
-                        token_budget, seed, folder=folder, every=every)
+                        token_budget, seed, folder=folder, every=every, evaluate=evaluate)
 
 # %% ../../nbs/22_emoloom_training.ipynb #1d4857ef
 def _prepare(model: torch.nn.Module, tokenizer, rows: pd.DataFrame, lexicon: Lexicon,
